@@ -1,0 +1,1 @@
+"""What wires and runs: command line, settings, services, storage, network adapters, benches."""

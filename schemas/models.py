@@ -1,0 +1,20 @@
+"""Learned models: versions, promotions, roll-backs."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.base import EpochMs, Event, Identifier, Number
+
+
+class ModelEvent(Event):
+    """A model changed: a new challenger, a promotion into the twin, a roll-back, or a refusal."""
+
+    model: Identifier
+    version: Identifier
+    parent: str = Field(default="", description="Version it was trained from")
+    action: Literal["challenger", "promoted", "rolled_back", "refused"]
+    champion_score: Number
+    challenger_score: Number
+    parameters: str = Field(default="", description="JSON, or base64 of safetensors")
+    time_ms: EpochMs

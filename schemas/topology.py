@@ -1,0 +1,49 @@
+"""The network as it is built: sites and cells. What nobody sets by configuration."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from schemas.base import Record
+from schemas.names import CellDn, NetworkId, managed_element_of
+
+
+class CellSite(Record):
+    """One cell: where its antenna stands, where it looks, what it can carry."""
+
+    cell: CellDn
+    x_m: float = Field(ge=-1e6, le=1e6, description="Metres east of the network's origin")
+    y_m: float = Field(ge=-1e6, le=1e6, description="Metres north of the network's origin")
+    height_m: float = Field(gt=0, le=500, description="Antenna height above ground, metres")
+    azimuth_deg: float = Field(ge=0, lt=360, description="Boresight, degrees clockwise from north")
+    mechanical_tilt_deg: float = Field(default=0, ge=-90, le=90, description="Degrees below the horizon")
+    carrier_ghz: float = Field(gt=0.4, lt=100, description="Carrier frequency, GHz")
+    prbs: int = Field(ge=1, le=275, description="Physical resource blocks of the carrier")
+    scs_khz: int = Field(default=30, description="Subcarrier spacing, kHz")
+    max_tx_power_mw: float = Field(gt=0, le=200_000, description="Rated power of the sector carrier, mW")
+    region: str = Field(default="1", description="Twin shard that owns this cell")
+
+
+class Topology(Record):
+    """All cells of a network, in the order of every cell axis (C)."""
+
+    network_id: NetworkId
+    granularity_s: int = Field(default=60, gt=0, le=3600, description="Reporting interval, seconds")
+    cells: tuple[CellSite, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = self.cell_names
+        if len(set(names)) != len(names):
+            raise ValueError("a cell stands twice in the topology")
+        return self
+
+    @property
+    def cell_names(self) -> tuple[str, ...]:
+        """DNs of all cells, in order."""
+        return tuple(c.cell for c in self.cells)
+
+    @property
+    def managed_elements(self) -> tuple[str, ...]:
+        """DNs of the managed elements, in order of first appearance."""
+        return tuple(dict.fromkeys(managed_element_of(c.cell) for c in self.cells))

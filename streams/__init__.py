@@ -1,0 +1,1 @@
+"""Kafka transport, an in-memory transport behind the same interface, serdes, replay, clocks, checkpoints."""

@@ -1,0 +1,1 @@
+"""The twin: network, configuration, environment, physics, roll-outs. Tensors in, tensors out."""
