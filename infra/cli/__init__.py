@@ -1,0 +1,1 @@
+"""The command `twinloop`. Each file is one command group; heavy imports wait until a command runs."""
