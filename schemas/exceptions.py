@@ -6,6 +6,7 @@
     ├── InvalidName          a distinguished name that 3GPP TS 32.300 would not accept
     ├── UnknownLayout        a PM report in a counter layout nobody registered
     ├── UnknownTopic         a topic outside the table in schemas.topics
+    ├── UnsupportedType      a model field that has no Avro form
     ├── IncompatibleSchema   the registry refuses a change
     └── RegistryUnavailable  the registry cannot be reached or answers nonsense
 """
@@ -25,6 +26,10 @@ class UnknownLayout(SchemaError, LookupError):
 
 class UnknownTopic(SchemaError, LookupError):
     """A topic is not one of twinloop's."""
+
+
+class UnsupportedType(SchemaError, TypeError):
+    """A model has a field whose type or default Avro cannot express."""
 
 
 class IncompatibleSchema(SchemaError):

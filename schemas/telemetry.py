@@ -102,7 +102,7 @@ class AttributeValue(Record):
 
 
 class ConfigurationReport(Event):
-    """Configuration of a managed element: a full snapshot or what changed (TS 28.541 attributes, TS 28.532 notifications)."""
+    """Configuration of a managed element, in full or what changed (TS 28.541 attributes, TS 28.532 notifications)."""
 
     managed_element: ManagedElementDn
     time_ms: EpochMs
