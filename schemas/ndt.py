@@ -31,6 +31,9 @@ class NdtShard(Event):
     strategy: Strategy
     guards: list[Guard] = Field(description="All guards in force, defaults included")
     attempt: int = Field(default=1, ge=1)
+    scenario_design: str = Field(
+        default="", description="JSON of the classes' severities (loops.inner.scenarios.ScenarioSet); '' for the defaults"
+    )
 
 
 class NdtShardResult(Event):
@@ -46,6 +49,7 @@ class NdtShardResult(Event):
     breached: list[str] = Field(description="[n] the guard that the strategy breaches first, '' where none")
     compute_s: float = Field(ge=0)
     error: str = Field(default="", description="Why the shard could not be computed, '' if it could")
+    attempt: int = Field(default=1, ge=1, description="The attempt of the shard that this answers")
 
 
 class ScenarioOutcome(Record):

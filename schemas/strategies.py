@@ -45,7 +45,9 @@ class Objective(Record):
 class Guard(Record):
     """A limit that the change must not push a KPI over where the present configuration keeps it.
 
-    Harm is a guard breached by the candidate in a scenario in which the baseline keeps it.
+    Harm is a guard breached by the candidate in a scenario in which the baseline keeps it. A guard with both limits is
+    breached when both are exceeded: worse by more than ``relative``, and beyond ``absolute``. Where either alone
+    should count, state two guards.
     """
 
     kpi: Identifier

@@ -1,0 +1,40 @@
+"""What can go wrong in the loops. Every message names the cause and what to do about it.
+
+::
+
+    LoopError
+    ├── BadStrategyFile      a person's strategy file cannot be read as a strategy
+    ├── BadGuards            a guards file cannot be read as guards
+    ├── BadDesign            a verification is designed so that it could never end in a verdict
+    ├── UnknownAgent         an agent that no entry point offers
+    ├── UnknownScenario      a job names a class of scenario that its design lacks
+    └── ForeignResult        a shard result that does not belong to the job or has another shape
+"""
+
+
+class LoopError(Exception):
+    """Base of all errors of this package."""
+
+
+class BadStrategyFile(LoopError, ValueError):
+    """A strategy file is not YAML, or a field of it is missing, unknown or has an impossible value."""
+
+
+class BadGuards(LoopError, ValueError):
+    """A guards file is not YAML or does not describe guards."""
+
+
+class BadDesign(LoopError, ValueError):
+    """The design of a verification contradicts itself."""
+
+
+class UnknownAgent(LoopError, LookupError):
+    """No installed package offers an agent of that name under the entry points `twinloop.agents`."""
+
+
+class UnknownScenario(LoopError, LookupError):
+    """A shard names a class of scenario that its design does not describe."""
+
+
+class ForeignResult(LoopError, ValueError):
+    """A shard result does not fit the job it is given to."""
