@@ -26,7 +26,8 @@ Number = Annotated[
     BeforeValidator(_null_to_nan),
     PlainSerializer(_nan_to_null, return_type=float | None, when_used="json"),
 ]
-EpochMs = Annotated[int, Field(ge=0, le=253_402_300_799_999, description="Unix epoch, milliseconds, UTC")]
+MAX_EPOCH_MS = 253_402_300_799_999  # the last millisecond of the year 9999
+EpochMs = Annotated[int, Field(ge=0, le=MAX_EPOCH_MS, description="Unix epoch, milliseconds, UTC")]
 Identifier = Annotated[str, Field(min_length=1, max_length=200)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
