@@ -1,0 +1,1 @@
+"""Governance: which telemetry is usable, and what it says once cleaned."""
