@@ -5,14 +5,15 @@ import torch.
 """
 
 import importlib
+import os
+import sys
+from collections.abc import Collection
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated
 
-import click
 import typer
-from typer.core import TyperGroup
 
-# Command, module, help line. A module offers `app` (a group) or `command` (a function).
+# Command, module, help line. A module offers `app` (a group) or a function of the command's name.
 COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("demo", "demo", "Run a live network beside its twin for a while: verify, push, watch, report."),
     ("up", "services", "Start Kafka, schema registry and PostgreSQL on loopback and prepare them."),
@@ -32,49 +33,37 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
 )
 
 
-class LazyGroup(TyperGroup):
-    """Lists all commands from the table, imports only the one that runs."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of the table."""
-        return [name for name, _, _ in COMMANDS]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the module of a command and build it; help of the parent needs only the table."""
-        for name, module, line in COMMANDS:
-            if name == cmd_name:
-                if ctx.info_name is not None and getattr(ctx, "_listing", False):
-                    return click.Command(name, help=line, short_help=line)
-                return _load(name, module, line)
-        return None
-
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Show the table without importing what stands behind it."""
-        ctx._listing = True  # type: ignore[attr-defined]
-        super().format_help(ctx, formatter)
-
-
-def _load(name: str, module: str, line: str) -> click.Command:
-    loaded = importlib.import_module(f"infra.cli.{module}")
-    app: Any = getattr(loaded, "app", None)
-    if app is None:
-        app = typer.Typer(add_completion=False)
-        app.command(name, help=None)(getattr(loaded, name))
-    command = typer.main.get_command(app)
-    command.name = name
-    command.short_help = line
-    return command
+def build(words: Collection[str]) -> typer.Typer:
+    """The command line, with only those commands imported whose names are among the words on the line."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        help="A streaming digital twin that makes configuration changes of a live mobile network safe.\n\n"
+        "Start with [bold]twinloop demo[/bold]. Exit codes: 0 good, 1 error, 2 usage, 3 rejected, 4 inconclusive.",
+        epilog="Settings come from TWINLOOP_… variables or twinloop.toml; TWINLOOP_DEBUG=1 shows tracebacks.",
+    )
+    app.callback()(_main)
+    for name, module, line in COMMANDS:
+        if name not in words:
+            app.command(name, help=line)(_not_imported)
+            continue
+        loaded = importlib.import_module(f"infra.cli.{module}")
+        if hasattr(loaded, "app"):
+            app.add_typer(loaded.app, name=name, short_help=line)
+        else:
+            app.command(name, short_help=line)(getattr(loaded, name))
+    return app
 
 
-app = typer.Typer(
-    cls=LazyGroup,
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    help="A streaming digital twin that makes configuration changes of a live mobile network safe.\n\n"
-    "Start with [bold]twinloop demo[/bold]. Exit codes: 0 good, 1 error, 2 usage, 3 rejected, 4 inconclusive.",
-    epilog="Settings come from TWINLOOP_… variables or twinloop.toml; TWINLOOP_DEBUG=1 shows tracebacks.",
-)
+def app() -> None:
+    """Entry point of the console script."""
+    # The shell's completion passes the line in a variable instead of arguments.
+    build({*sys.argv[1:], *os.environ.get("_TYPER_COMPLETE_ARGS", "").split()})()
+
+
+def _not_imported() -> None:
+    """Stands in help and completion for a command that is not on the line."""
 
 
 def _version(wanted: bool) -> None:
@@ -83,10 +72,9 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def main(
+def _main(
     _version_wanted: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Entry point; what it does stands in the help text above."""
+    """Everything happens in the commands."""
