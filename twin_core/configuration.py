@@ -1,0 +1,177 @@
+"""What an operator may set: transmit power, tilt, azimuth, handover bias, cell state. As tensors, and by 3GPP name."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+
+from schemas.levers import LOCKED, UNLOCKED, problem_with
+from schemas.names import beam_dn, canonical, cell_of, relation_dn, relation_target_of, sector_carrier_dn
+from schemas.strategies import ConfigChange
+from twin_core.exceptions import InvalidConfiguration, UnknownObject
+from twin_core.network import DEFAULT_TILT_DEG, Network
+
+Value = float | str
+
+
+class Difference(NamedTuple):
+    """One attribute in which two configurations differ."""
+
+    object: str
+    attribute: str
+    before: Value
+    after: Value
+
+
+@dataclass(frozen=True, eq=False)
+class Configuration:
+    """The levers of all cells.
+
+    Attributes
+    ----------
+    tx_power_dbm
+        [C] configured maximum transmit power.
+    tilt_deg
+        [C] electrical down-tilt.
+    azimuth_deg
+        [C] electrical azimuth against the mechanical one, clockwise.
+    cio_db
+        [C, C] cell individual offset from the serving cell (row) towards a neighbour (column).
+    active
+        [C] whether the cell is unlocked.
+    """
+
+    tx_power_dbm: torch.Tensor
+    tilt_deg: torch.Tensor
+    azimuth_deg: torch.Tensor
+    cio_db: torch.Tensor
+    active: torch.Tensor
+
+    @classmethod
+    def default(cls, network: Network) -> "Configuration":
+        """Everything on at rated power, 6 degrees of tilt, no bias: what is assumed until the network reports."""
+        n = len(network.cells)
+        return cls(
+            tx_power_dbm=network.rated_dbm.clone(),
+            tilt_deg=torch.full((n,), DEFAULT_TILT_DEG, dtype=torch.float64),
+            azimuth_deg=torch.zeros(n, dtype=torch.float64),
+            cio_db=torch.zeros(n, n, dtype=torch.float64),
+            active=torch.ones(n, dtype=torch.bool),
+        )
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All fields by name."""
+        return dict(vars(self))
+
+    def with_changes(self, network: Network, changes: Sequence[ConfigChange]) -> "Configuration":
+        """The configuration after these changes; later ones win.
+
+        Raises
+        ------
+        UnknownObject
+            If an object is not one of this network's.
+        InvalidConfiguration
+            If a value is out of range.
+
+        Examples
+        --------
+        >>> from twin_core.layouts import hexagonal
+        >>> network = Network.of(hexagonal(sites=1))
+        >>> off = ConfigChange(change_id="c", object=network.cells[1], attribute="administrativeState", value="LOCKED")
+        >>> Configuration.default(network).with_changes(network, [off]).active.tolist()
+        [True, False, True]
+        """
+        return self.with_values(network, (((c.object, c.attribute), c.value) for c in changes))
+
+    def with_values(
+        self, network: Network, values: Mapping[tuple[str, str], Value] | Iterable[tuple[tuple[str, str], Value]]
+    ) -> "Configuration":
+        """The configuration after setting attributes of objects by name; raises as `with_changes` does."""
+        tensors = {name: tensor.clone() for name, tensor in vars(self).items()}
+        for (dn, attribute), value in values.items() if isinstance(values, Mapping) else values:
+            problem = problem_with(dn, attribute, value)
+            if problem:
+                raise InvalidConfiguration(problem)
+            place = _place(network, dn, attribute)
+            if attribute == "administrativeState":
+                tensors["active"][place] = value == UNLOCKED
+                continue
+            number = float(value)
+            if attribute == "configuredMaxTxPower":
+                tensors["tx_power_dbm"][place] = 10 * torch.log10(torch.tensor(number, dtype=torch.float64))
+            elif attribute == "digitalTilt":
+                tensors["tilt_deg"][place] = number / 10
+            elif attribute == "digitalAzimuth":
+                tensors["azimuth_deg"][place] = number / 10
+            else:
+                tensors["cio_db"][place] = number
+        return Configuration(**tensors)
+
+    def value_of(self, network: Network, dn: str, attribute: str) -> Value:
+        """The present value of an attribute, in the attribute's unit.
+
+        Raises
+        ------
+        UnknownObject
+            If the network has no such object, or the object no such attribute.
+        """
+        place = _place(network, canonical(dn), attribute)
+        if attribute == "administrativeState":
+            return UNLOCKED if bool(self.active[place]) else LOCKED
+        if attribute == "configuredMaxTxPower":
+            return round(10 ** (float(self.tx_power_dbm[place]) / 10), 6)
+        if attribute == "digitalTilt":
+            return round(10 * float(self.tilt_deg[place]), 6)
+        if attribute == "digitalAzimuth":
+            return round(10 * float(self.azimuth_deg[place]), 6)
+        return float(self.cio_db[place])
+
+    def differences(self, network: Network, other: "Configuration") -> list[Difference]:
+        """What must be set to get from this configuration to another, in cell order."""
+        named = []
+        for i, cell in enumerate(network.cells):
+            if self.active[i] != other.active[i]:
+                named.append((cell, "administrativeState"))
+            if self.tx_power_dbm[i] != other.tx_power_dbm[i]:
+                named.append((sector_carrier_dn(cell), "configuredMaxTxPower"))
+            if self.tilt_deg[i] != other.tilt_deg[i]:
+                named.append((beam_dn(cell), "digitalTilt"))
+            if self.azimuth_deg[i] != other.azimuth_deg[i]:
+                named.append((beam_dn(cell), "digitalAzimuth"))
+            for j in torch.nonzero(self.cio_db[i] != other.cio_db[i])[:, 0].tolist():
+                named.append((relation_dn(cell, network.cells[j]), "cellIndividualOffset"))
+        return [
+            Difference(dn, attribute, self.value_of(network, dn, attribute), other.value_of(network, dn, attribute))
+            for dn, attribute in named
+        ]
+
+    def same_as(self, other: "Configuration") -> bool:
+        """Whether every lever has the same value."""
+        return all(torch.equal(mine, getattr(other, name)) for name, mine in vars(self).items())
+
+    def with_active(self, active: torch.Tensor) -> "Configuration":
+        """The same with other cells on ([C] bool)."""
+        return replace(self, active=active)
+
+
+def _place(network: Network, dn: str, attribute: str) -> int | tuple[int, int]:
+    """Where an attribute stands in the tensors: a cell, or a serving cell and a neighbour."""
+    try:
+        source = network.cell_index(cell_of(dn))
+        if attribute != "cellIndividualOffset":
+            expected = {
+                "administrativeState": network.cells[source],
+                "configuredMaxTxPower": sector_carrier_dn(network.cells[source]),
+            }.get(attribute, beam_dn(network.cells[source]))
+            if attribute not in ("administrativeState", "configuredMaxTxPower", "digitalTilt", "digitalAzimuth"):
+                raise UnknownObject(f"the twin knows no attribute {attribute!r} of {dn}")
+            if dn != expected:
+                raise UnknownObject(f"{attribute} of this cell is carried by {expected}, not by {dn}")
+            return source
+        target = network.cell_index(relation_target_of(dn))
+    except ValueError as error:
+        raise UnknownObject(f"{dn} is no object of this network: {error}") from error
+    if source == target:
+        raise UnknownObject(f"{dn} is a relation of a cell to itself; name a neighbour")
+    return source, target

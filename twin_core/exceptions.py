@@ -1,0 +1,55 @@
+"""What can go wrong in the engine. Whatever is raised, the twin it was raised from is as it was.
+
+::
+
+    TwinError
+    ├── EmptyNetwork         no cell stands in the area of the twin
+    ├── UnknownObject        a cell, lever object or KPI that this network does not have
+    ├── InvalidConfiguration a lever set to a value that no network could take
+    ├── InvalidObservation   a period's telemetry in the wrong shape or order
+    ├── InvalidScenarios     perturbations in the wrong shape, negative or not finite
+    ├── InvalidSettings      settings outside their range
+    └── SnapshotError        bytes that are no snapshot of this format
+        ├── SnapshotVersion  written by another format version
+        └── SnapshotCorrupt  truncated, altered, or not a snapshot at all
+"""
+
+
+class TwinError(Exception):
+    """Base of all errors of this package."""
+
+
+class EmptyNetwork(TwinError, ValueError):
+    """The network has no cells or no area."""
+
+
+class UnknownObject(TwinError, LookupError):
+    """The network has no such cell, lever object, attribute or KPI."""
+
+
+class InvalidConfiguration(TwinError, ValueError):
+    """A configuration has the wrong shape or values that no network could take."""
+
+
+class InvalidObservation(TwinError, ValueError):
+    """A period's observation does not fit the twin it is applied to."""
+
+
+class InvalidScenarios(TwinError, ValueError):
+    """Perturbations do not fit the network, are negative or not finite."""
+
+
+class InvalidSettings(TwinError, ValueError):
+    """A setting lies outside its range."""
+
+
+class SnapshotError(TwinError):
+    """Bytes that cannot be restored."""
+
+
+class SnapshotVersion(SnapshotError):
+    """A snapshot of another format version."""
+
+
+class SnapshotCorrupt(SnapshotError):
+    """A snapshot that is truncated, altered or not one at all."""

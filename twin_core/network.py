@@ -1,0 +1,179 @@
+"""The network as it is built, as tensors: cells, sites, area, prior propagation, who neighbours whom."""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import torch
+
+from schemas.names import managed_element_of
+from schemas.topology import Topology
+from twin_core.antenna import Directions, directions, gain_dbi
+from twin_core.exceptions import UnknownObject
+from twin_core.grid import Grid
+from twin_core.link import OVERHEAD
+from twin_core.path_loss import expected_loss_db
+
+MAX_NEIGHBOURS = 8
+# Two cells share a border where the second is within so much of the first.
+_BORDER_DB = 6.0
+# Down-tilt of an antenna about which nothing is known (assumption: common for 25 m masts at 500 m).
+DEFAULT_TILT_DEG = 6.0
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Topology as tensors. Derived from the topology alone, so snapshots do not carry it.
+
+    Attributes
+    ----------
+    topology
+        What it was made from; its cell order is every cell axis C.
+    grid
+        Pixels P.
+    element_of
+        [C] index into `elements`.
+    """
+
+    topology: Topology
+    grid: Grid
+    element_of: torch.Tensor
+
+    @staticmethod
+    @lru_cache(maxsize=16)
+    def of(topology: Topology, pixels_per_isd: int = 10) -> "Network":
+        """Lay out a topology. The same topology gives the same object.
+
+        Examples
+        --------
+        >>> from twin_core.layouts import hexagonal
+        >>> network = Network.of(hexagonal(sites=7))
+        >>> len(network.cells), network.grid.spacing_m, network.neighbours[0][:2]
+        (21, 50.0, (2, 1))
+        """
+        x = np.array([c.x_m for c in topology.cells])
+        y = np.array([c.y_m for c in topology.cells])
+        elements = {name: i for i, name in enumerate(topology.managed_elements)}
+        element_of = torch.tensor([elements[managed_element_of(c)] for c in topology.cell_names])
+        return Network(topology, Grid.around(x, y, pixels_per_isd), element_of)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """[C] DNs of the cells."""
+        return self.topology.cell_names
+
+    @cached_property
+    def elements(self) -> tuple[str, ...]:
+        """[E] DNs of the managed elements."""
+        return self.topology.managed_elements
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.cells)}
+
+    def cell_index(self, cell: str) -> int:
+        """Position of a cell on every cell axis.
+
+        Raises
+        ------
+        UnknownObject
+            If the network has no such cell.
+        """
+        try:
+            return self._index[cell]
+        except KeyError:
+            raise UnknownObject(
+                f"network {self.topology.network_id} has no cell {cell!r}; it has {len(self.cells)} cells, "
+                f"the first is {self.cells[0]}"
+            ) from None
+
+    def _column(self, name: str) -> torch.Tensor:
+        return torch.tensor([float(getattr(c, name)) for c in self.topology.cells], dtype=torch.float64)
+
+    @cached_property
+    def rated_dbm(self) -> torch.Tensor:
+        """[C] rated power of the sector carrier, dBm."""
+        return 10 * torch.log10(self._column("max_tx_power_mw"))
+
+    @cached_property
+    def prbs(self) -> torch.Tensor:
+        """[C] resource blocks of the carrier."""
+        return self._column("prbs")
+
+    @cached_property
+    def scs_khz(self) -> torch.Tensor:
+        """[C] subcarrier spacing, kHz."""
+        return self._column("scs_khz")
+
+    @cached_property
+    def kbps_per_efficiency(self) -> torch.Tensor:
+        """[C] what the whole carrier delivers per bit/s/Hz of spectral efficiency, kbit/s."""
+        return self.prbs * 12 * self.scs_khz * (1 - OVERHEAD)
+
+    @cached_property
+    def subcarriers_db(self) -> torch.Tensor:
+        """[C] by how much a subcarrier's power is below the carrier's, dB."""
+        return 10 * torch.log10(12 * self.prbs)
+
+    @cached_property
+    def thermal_noise_dbm(self) -> torch.Tensor:
+        """[C] thermal noise of one subcarrier at 290 K, dBm."""
+        return -174 + 10 * torch.log10(self.scs_khz * 1e3)
+
+    @cached_property
+    def co_channel(self) -> torch.Tensor:
+        """[C, C] whether two cells share a carrier and so disturb each other."""
+        carrier = self._column("carrier_ghz")
+        return (carrier[:, None] - carrier[None]).abs() < 1e-6
+
+    @cached_property
+    def offsets_m(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """[P, C] from antenna to pixel, east and north."""
+        dx = self.grid.x_m[:, None] - self._column("x_m")
+        dy = self.grid.y_m[:, None] - self._column("y_m")
+        return dx, dy
+
+    @cached_property
+    def loss_db(self) -> torch.Tensor:
+        """[P, C] expected path loss of TR 38.901 before any telemetry."""
+        dx, dy = self.offsets_m
+        return expected_loss_db(torch.hypot(dx, dy), self._column("height_m"), self._column("carrier_ghz"))
+
+    @cached_property
+    def seen(self) -> Directions:
+        """[P, C] pixels in the frame of each panel."""
+        dx, dy = self.offsets_m
+        return directions(
+            dx, dy, self._column("height_m"), self._column("azimuth_deg"), self._column("mechanical_tilt_deg")
+        )
+
+    @cached_property
+    def overlap(self) -> torch.Tensor:
+        """[C, C] pixels in which one cell is the strongest and the other within 6 dB, both ways summed."""
+        n = len(self.cells)
+        tilt = torch.full((n,), DEFAULT_TILT_DEG, dtype=torch.float64)
+        gain = gain_dbi(self.seen, tilt, torch.zeros_like(tilt))
+        rsrp = self.rated_dbm - self.subcarriers_db + gain - self.loss_db
+        best = rsrp.max(dim=1, keepdim=True)
+        near = (rsrp > best.values - _BORDER_DB).to(torch.float64)
+        count = torch.zeros(n, n, dtype=torch.float64).index_add_(0, best.indices[:, 0], near)
+        count.fill_diagonal_(0)
+        return count + count.T
+
+    @cached_property
+    def neighbours(self) -> tuple[tuple[int, ...], ...]:
+        """For each cell, the cells it shares a border with, longest border first, at most eight.
+
+        A cell without any border gets its nearest cell.
+        """
+        dx = self._column("x_m")[:, None] - self._column("x_m")
+        dy = self._column("y_m")[:, None] - self._column("y_m")
+        nearer = 1e-3 / (1 + torch.hypot(dx, dy))
+        nearer.fill_diagonal_(0)
+        rank = self.overlap + nearer
+        out = []
+        for i in range(len(self.cells)):
+            order = torch.argsort(rank[i], descending=True, stable=True).tolist()
+            shared = [j for j in order if j != i and self.overlap[i, j] > 0][:MAX_NEIGHBOURS]
+            out.append(tuple(shared or [j for j in order if j != i][:1]))
+        return tuple(out)

@@ -1,0 +1,102 @@
+"""Signal, interference and noise on the links between pixels and their cells."""
+
+from dataclasses import dataclass
+
+import torch
+
+from twin_core.handover import Attachment
+from twin_core.network import Network
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Links:
+    """Everything about a network at rest that does not depend on its load. Powers are relative to noise.
+
+    Attributes
+    ----------
+    signal
+        [E] linear signal-to-noise ratio.
+    interference
+        [C, E] linear interference-to-noise ratio that each other cell at full load adds.
+    kbps_per_efficiency
+        [E] what the serving cell's carrier delivers per bit/s/Hz.
+    of_pixel
+        [E] pixel of each link.
+    share
+        [E] of the pixel's users that are on this link, coverage counted in.
+    to_cell
+        [E, C] one-hot: adds links up to cells.
+    lost
+        [P, C] share of the pixel's users that would be on this cell but find no coverage.
+    """
+
+    signal: Tensor
+    interference: Tensor
+    kbps_per_efficiency: Tensor
+    of_pixel: Tensor
+    share: Tensor
+    to_cell: Tensor
+    lost: Tensor
+
+    def sinr(self, load: Tensor) -> Tensor:
+        """[..., E] linear SINR when cells are loaded so ([..., C] in 0..1)."""
+        return self.signal / (load @ self.interference + 1)
+
+    def per_cell(self, per_link: Tensor) -> Tensor:
+        """[..., C] sums of a quantity of the links [..., E]."""
+        return per_link @ self.to_cell
+
+
+def links_of(
+    network: Network,
+    rsrp: Tensor,
+    attachment: Attachment,
+    on_air: Tensor,
+    capacity_gain: Tensor,
+    noise_figure_db: float,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str = "cpu",
+) -> Links:
+    """Prepare the links of an attachment.
+
+    Parameters
+    ----------
+    network
+        Carriers and bandwidths.
+    rsrp
+        [P, C] dBm.
+    attachment
+        From `handover.attach`.
+    on_air
+        [C] which cells transmit.
+    capacity_gain
+        [C] fitted factor on what a carrier delivers.
+    noise_figure_db
+        Of the users' receivers.
+    dtype, device
+        Where and in which precision the load is to be solved.
+    """
+    pixel, cell = attachment.pixel, attachment.cell
+    noise = network.thermal_noise_dbm[cell] + noise_figure_db
+    signal = 10 ** ((rsrp[pixel, cell] - noise) / 10)
+    cells = torch.arange(len(network.cells))
+    disturbs = network.co_channel[cell] & on_air & (cells != cell[:, None])
+    interference = torch.where(disturbs, 10 ** ((rsrp[pixel] - noise[:, None]) / 10), 0.0)
+    to_cell = (cells == cell[:, None]).to(dtype)
+    lost = attachment.dense(len(cells)) * (1 - attachment.covered[:, None])
+    rate = network.kbps_per_efficiency[cell] * capacity_gain[cell]
+
+    def there(t: Tensor) -> Tensor:
+        return t.to(device=device, dtype=dtype).contiguous()
+
+    return Links(
+        signal=there(signal),
+        interference=there(interference.T),
+        kbps_per_efficiency=there(rate),
+        of_pixel=pixel.to(device),
+        share=there(attachment.share * attachment.covered[pixel]),
+        to_cell=to_cell.to(device),
+        lost=there(lost),
+    )

@@ -1,0 +1,164 @@
+"""Twins as bytes: safetensors, with everything else as JSON in its header.
+
+The header's one metadata entry, `twinloop`, holds the format version, the values that are no tensors, and the state hash. One entry,
+because safetensors keeps several in no fixed order. What follows from the topology (grid, path loss) is not stored.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from schemas.topology import Topology
+from twin_core.configuration import Configuration
+from twin_core.environment import Environment
+from twin_core.exceptions import SnapshotCorrupt, SnapshotVersion
+from twin_core.fidelity import KpiScore
+from twin_core.network import Network
+from twin_core.settings import TwinSettings
+
+FORMAT = "twinloop-twin"
+FORMAT_VERSION = 1
+_KEY = "twinloop"
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """The stored part of a twin; see `twin_core.twin.Twin` for the fields."""
+
+    network: Network
+    configuration: Configuration
+    environment: Environment
+    settings: TwinSettings
+    revision: int
+    frontier: Mapping[str, int]
+    period_end_ms: int
+    fidelity: Mapping[str, KpiScore]
+    marks: Mapping[str, int]
+    model_versions: Mapping[str, str]
+
+
+FIELDS = tuple(State.__dataclass_fields__)
+
+
+def _arrays(state: State) -> dict[str, np.ndarray[Any, Any]]:
+    tensors = {f"configuration.{k}": v for k, v in state.configuration.tensors().items()}
+    tensors |= {f"environment.{k}": v for k, v in state.environment.tensors().items()}
+    return {name: np.ascontiguousarray(tensors[name].numpy()) for name in sorted(tensors)}
+
+
+def _plain(state: State) -> dict[str, Any]:
+    scores = {
+        kpi: {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(score).items()}
+        for kpi, score in state.fidelity.items()
+    }
+    return {
+        "topology": state.network.topology.model_dump(mode="json"),
+        "settings": state.settings.to_json(),
+        "revision": state.revision,
+        "frontier": dict(state.frontier),
+        "period_end_ms": state.period_end_ms,
+        "fidelity": scores,
+        "marks": dict(state.marks),
+        "model_versions": dict(state.model_versions),
+    }
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _hash(plain: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]]) -> str:
+    digest = blake2b(digest_size=32)
+    digest.update(_canonical(plain))
+    for name, array in arrays.items():
+        digest.update(f"\n{name}:{array.dtype.str}:{array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def digest(state: State) -> str:
+    """Hash of a state; independent of how it is stored."""
+    return _hash(_plain(state), _arrays(state))
+
+
+def dump(state: State) -> bytes:
+    """Write a state."""
+    plain, arrays = _plain(state), _arrays(state)
+    header = {"format": FORMAT, "version": FORMAT_VERSION, "state_hash": _hash(plain, arrays), **plain}
+    return save_tensors(arrays, metadata={_KEY: _canonical(header).decode()})
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    """The JSON in the header, read without trusting anything."""
+    try:
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_KEY])
+        known = isinstance(header, dict) and header["format"] == FORMAT
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise SnapshotCorrupt(
+            f"these {len(data)} bytes are no twin snapshot or are truncated ({error}); restore an older one and replay"
+        ) from error
+    if not known:
+        raise SnapshotCorrupt("this file was not written by a twin; check which snapshot was loaded")
+    if header.get("version") != FORMAT_VERSION:
+        raise SnapshotVersion(
+            f"the snapshot has format version {header.get('version')}, this twinloop reads {FORMAT_VERSION}; "
+            "replay the telemetry from its start, or use the twinloop that wrote it"
+        )
+    return dict(header)
+
+
+def load(data: bytes) -> State:
+    """Read a state.
+
+    Raises
+    ------
+    SnapshotVersion
+        If another format version wrote it.
+    SnapshotCorrupt
+        If it is truncated or altered.
+    """
+    header = _header(data)
+    try:
+        arrays = load_tensors(data)
+        expected = header.pop("state_hash")
+        del header["format"], header["version"]
+        found = _hash(header, {name: arrays[name] for name in sorted(arrays)})
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise SnapshotCorrupt(
+            f"the snapshot's tensors cannot be read ({error}); restore an older one and replay"
+        ) from error
+    if found != expected:
+        raise SnapshotCorrupt("the snapshot's content does not match its hash; restore an older one and replay")
+    tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+
+    def part(prefix: str) -> dict[str, torch.Tensor]:
+        return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+    settings = TwinSettings.from_json(header["settings"])
+    network = Network.of(Topology.model_validate(header["topology"]), settings.physics.pixels_per_isd)
+    scores = {
+        kpi: KpiScore(**{k: math.nan if v is None else v for k, v in score.items()})
+        for kpi, score in header["fidelity"].items()
+    }
+    return State(
+        network=network,
+        configuration=Configuration(**part("configuration.")),
+        environment=Environment(**part("environment.")),
+        settings=settings,
+        revision=header["revision"],
+        frontier=header["frontier"],
+        period_end_ms=header["period_end_ms"],
+        fidelity=scores,
+        marks=header["marks"],
+        model_versions=header["model_versions"],
+    )

@@ -1,0 +1,239 @@
+"""The twin: a value that follows a live network period by period."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+
+from schemas.topology import Topology
+from twin_core import fidelity, snapshot
+from twin_core.calibration import Measured, assimilate
+from twin_core.configuration import Configuration
+from twin_core.demand_fit import growth
+from twin_core.environment import Environment
+from twin_core.exceptions import InvalidConfiguration, InvalidObservation, UnknownObject
+from twin_core.fidelity import RSRP, KpiScore, Sample
+from twin_core.kpis import KPIS, POWER
+from twin_core.network import Network
+from twin_core.observation import PeriodObservation
+from twin_core.physics import Physics, corrected_rsrp
+from twin_core.radio_fit import Reports, rsrp_error_db
+from twin_core.settings import TwinSettings
+
+Tensor = torch.Tensor
+
+MODEL_VERSIONS = {"physics": "first-1", "field": "kernel-1", "demand": "level-trend-1"}
+
+
+@dataclass(frozen=True, eq=False)
+class Twin:
+    """Network, configuration and environment at one revision, with what has been consumed to get there.
+
+    Nothing is ever changed in place: `apply` returns the next revision, and a failed `apply` leaves nothing behind.
+
+    Attributes
+    ----------
+    network
+        As built.
+    configuration
+        In force at the end of the latest period.
+    environment
+        As learned from telemetry.
+    settings
+        Of physics, calibration and fidelity.
+    revision
+        Counts periods applied.
+    frontier
+        Next offset of every input partition, keyed "topic/partition"; opaque to the twin.
+    period_end_ms
+        End of the latest period; 0 before the first.
+    fidelity
+        Score of each KPI.
+    marks
+        What was ignored so far, by reason, counted.
+    model_versions
+        Which models the twin predicts with.
+    """
+
+    network: Network
+    configuration: Configuration
+    environment: Environment
+    settings: TwinSettings = field(default_factory=TwinSettings)
+    revision: int = 0
+    frontier: Mapping[str, int] = field(default_factory=dict)
+    period_end_ms: int = 0
+    fidelity: Mapping[str, KpiScore] = field(default_factory=dict)
+    marks: Mapping[str, int] = field(default_factory=dict)
+    model_versions: Mapping[str, str] = field(default_factory=lambda: dict(MODEL_VERSIONS))
+
+    @classmethod
+    def create(cls, topology: Topology, settings: TwinSettings | None = None) -> "Twin":
+        """A twin that has seen nothing yet.
+
+        Examples
+        --------
+        >>> from twin_core.layouts import hexagonal
+        >>> twin = Twin.create(hexagonal(sites=7))
+        >>> twin.revision, twin.gate_open
+        (0, False)
+        """
+        settings = settings or TwinSettings()
+        network = Network.of(topology, settings.physics.pixels_per_isd)
+        return cls(
+            network=network,
+            configuration=Configuration.default(network),
+            environment=Environment.prior(network, settings),
+            settings=settings,
+            fidelity=fidelity.unscored(settings.fidelity, KPIS),
+        )
+
+    def fork(self) -> "Twin":
+        """A twin to try things on. Values are never changed in place, so that nothing is copied."""
+        return replace(self)
+
+    @property
+    def gate_open(self) -> bool:
+        """Whether measured fidelity lets the outer loop act."""
+        return fidelity.gate_open(self.fidelity, self.settings.fidelity)
+
+    @cached_property
+    def rsrp_dbm(self) -> Tensor:
+        """[P, C] RSRP under the present configuration."""
+        return corrected_rsrp(self.network, self.environment, self.configuration, self.settings)
+
+    @cached_property
+    def physics(self) -> Physics:
+        """The present configuration in the present environment, in float64."""
+        return Physics.of(self.network, self.environment, self.configuration, self.settings, rsrp=self.rsrp_dbm)
+
+    @cached_property
+    def predicted(self) -> dict[str, Tensor]:
+        """KPI to [C], expected of the next period under the present configuration."""
+        return self._predict(self.physics)
+
+    def _predict(self, physics: Physics) -> dict[str, Tensor]:
+        ahead = growth(
+            self.environment,
+            self.period_end_ms,
+            self.network.topology.granularity_s * 1000,
+            1,
+            self.settings.calibration.trend_damping,
+        )
+        demand = self.environment.demand_kbps[None] * ahead
+        loads = physics.loads(demand, self.environment.load)
+        kpis = physics.kpis(loads, demand, self.environment.users[None])[0][0]
+        return {kpi: kpis[i] for i, kpi in enumerate(KPIS)}
+
+    def apply(self, observation: PeriodObservation, frontier: Mapping[str, int]) -> "Twin":
+        """The next revision: scores this twin's prediction for the period, then learns from it.
+
+        Parameters
+        ----------
+        observation
+            Telemetry of the period, with the configuration that was in force.
+        frontier
+            What will have been consumed.
+
+        Raises
+        ------
+        InvalidObservation
+            If the observation has the wrong shape, or its period is not after the latest one.
+        """
+        cells = len(self.network.cells)
+        observation.check(cells, len(self.network.elements))
+        if observation.period_end_ms <= self.period_end_ms:
+            raise InvalidObservation(
+                f"period ending {observation.period_end_ms} is not after {self.period_end_ms}, which was the latest applied; "
+                "apply periods in order, once"
+            )
+        marks = dict(self.marks)
+        configuration = self._configured(observation, marks)
+        environment = self.environment
+        if len(observation.cells_out_of_service):
+            environment = replace(environment, in_service=torch.from_numpy(~observation.cells_out_of_service))
+        measured = Measured.of(observation, self.network)
+        reports = Reports.of(observation, self.network)
+
+        same = configuration.same_as(self.configuration) and environment is self.environment
+        physics = (
+            self.physics if same else Physics.of(self.network, environment, configuration, self.settings)
+        )
+        predicted = self.predicted if same else self._predict(physics)
+        samples = self._samples(predicted, measured)
+        error = rsrp_error_db(reports, physics.rsrp)
+        rsrp = fidelity.rsrp_sample(error, self.settings.fidelity.rsrp_reference_db)
+        if rsrp is not None:
+            samples[RSRP] = rsrp
+        given: dict[str, Sample] = {}
+        ignored = measured.ignored + reports.ignored
+        if self.settings.calibrate:
+            result = assimilate(
+                self.network, environment, configuration, self.settings, observation, measured, reports
+            )
+            environment, ignored = result.environment, ignored + result.ignored
+            given = self._samples(result.given_demand, measured)
+        if ignored:
+            marks["absurd values"] = marks.get("absurd values", 0) + ignored
+        return replace(
+            self,
+            configuration=configuration,
+            environment=environment,
+            revision=self.revision + 1,
+            frontier=dict(frontier),
+            period_end_ms=observation.period_end_ms,
+            fidelity=fidelity.update(self.fidelity, samples, given, self.settings.fidelity),
+            marks=marks,
+        )
+
+    def _configured(self, observation: PeriodObservation, marks: dict[str, int]) -> Configuration:
+        """The configuration after the reported values; what the twin cannot place is marked, not fatal."""
+        configuration = self.configuration
+        try:
+            if observation.configuration:
+                configuration = configuration.with_values(self.network, observation.configuration)
+        except (UnknownObject, InvalidConfiguration):
+            for item in observation.configuration.items():
+                try:
+                    configuration = configuration.with_values(self.network, [item])
+                except (UnknownObject, InvalidConfiguration):
+                    marks["configuration not understood"] = marks.get("configuration not understood", 0) + 1
+        return configuration if not configuration.same_as(self.configuration) else self.configuration
+
+    def _samples(self, predicted: Mapping[str, Tensor], measured: Measured) -> dict[str, Sample]:
+        out = {}
+        for kpi, value in predicted.items():
+            if kpi == POWER:
+                by_element = torch.zeros(len(self.network.elements), dtype=torch.float64)
+                sample = fidelity.wape(
+                    by_element.index_add_(0, self.network.element_of, value), measured.element_power_w
+                )
+            elif kpi in measured.by_kpi:
+                sample = fidelity.wape(value, measured.by_kpi[kpi])
+            else:
+                continue
+            if sample is not None:
+                out[kpi] = sample
+        return out
+
+    def snapshot(self) -> bytes:
+        """Everything that `restore` needs, as safetensors; the same twin gives the same bytes."""
+        return snapshot.dump(snapshot.State(**{name: getattr(self, name) for name in snapshot.FIELDS}))
+
+    @classmethod
+    def restore(cls, data: bytes) -> "Twin":
+        """The twin that `snapshot` wrote, bit for bit.
+
+        Raises
+        ------
+        SnapshotVersion
+            If another format version wrote it.
+        SnapshotCorrupt
+            If it is truncated, altered, or no snapshot.
+        """
+        state = snapshot.load(data)
+        return cls(**{name: getattr(state, name) for name in snapshot.FIELDS})
+
+    def state_hash(self) -> str:
+        """BLAKE2b over the canonical bytes of the state: equal exactly when two twins are."""
+        return snapshot.digest(snapshot.State(**{name: getattr(self, name) for name in snapshot.FIELDS}))
