@@ -14,7 +14,8 @@ from twin_core.path_loss import UT_HEIGHT_M
 ELEMENT_GAIN_DBI = 8.0
 BEAMWIDTH_DEG = 65.0  # horizontal and vertical, Table 7.3-1
 FLOOR_DB = 30.0  # A_max and SLA_V, Table 7.3-1
-# Column of M = 8 elements half a wavelength apart: about 13 degrees of vertical beam, a common macro panel (assumption).
+# Column of M = 8 elements half a wavelength apart: about 13 degrees of vertical beam, a common macro panel
+# (assumption).
 COLUMN = 8
 SPACING_WAVELENGTHS = 0.5
 

@@ -9,7 +9,8 @@ from twin_core.settings import CalibrationSettings, share_per_period
 
 Tensor = torch.Tensor
 
-# One period moves the evidence for a log gain by at most this from what is believed; no gain leaves a factor of 20 around 1.
+# One period moves the evidence for a log gain by at most this from what is believed; no gain leaves a factor of 20
+# around 1.
 _LARGEST_STEP, _LARGEST_LOG_GAIN = 1.0, 3.0
 # A cell's first evidence may lie far from the prior, which is only a guess.
 _BELIEVED_FROM_WEIGHT = 0.5

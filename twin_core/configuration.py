@@ -139,8 +139,8 @@ class Configuration:
                 named.append((beam_dn(cell), "digitalTilt"))
             if self.azimuth_deg[i] != other.azimuth_deg[i]:
                 named.append((beam_dn(cell), "digitalAzimuth"))
-            for j in torch.nonzero(self.cio_db[i] != other.cio_db[i])[:, 0].tolist():
-                named.append((relation_dn(cell, network.cells[j]), "cellIndividualOffset"))
+            biased = torch.nonzero(self.cio_db[i] != other.cio_db[i])[:, 0].tolist()
+            named += [(relation_dn(cell, network.cells[j]), "cellIndividualOffset") for j in biased]
         return [
             Difference(dn, attribute, self.value_of(network, dn, attribute), other.value_of(network, dn, attribute))
             for dn, attribute in named

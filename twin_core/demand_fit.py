@@ -10,7 +10,8 @@ Tensor = torch.Tensor
 
 _DAY_MS = 86_400_000
 _ROUNDS = 12
-# Users of a pixel may offer this many times less or more than the network's mean: keeps one burst from becoming a hot spot for good.
+# Users of a pixel may offer this many times less or more than the network's mean: keeps one burst from becoming a hot
+# spot for good.
 _RATE_SPREAD = 20.0
 _LEVEL_SHARE, _TREND_SHARE = 0.3, 0.03
 _LARGEST_TREND = 0.05  # of demand per period; what grows faster is a burst

@@ -180,7 +180,7 @@ class Environment:
         return SOFTNESS_DB[int(self.softness_fit.argmax())]
 
     def correction_db(self, network: Network, length_m: float, prior_weight: float) -> Tensor:
-        """[P, C] measured minus expected RSRP: gain of the cell plus a map of what it leaves, shrunk where data is thin.
+        """[P, C] measured minus expected RSRP: gain of the cell plus a map of what it leaves, less where data is thin.
 
         A residual counts at its neighbours as exp(-distance / length_m); prior_weight reports are needed to
         believe it half.

@@ -2,10 +2,10 @@
 
 Score of a KPI in a period: 1 - sum |predicted - observed| / sum |observed| over the cells that reported it (one minus
 the weighted absolute percentage error), not below -1. Of RSRP: 1 - RMSE / reference over all measurement reports
-whose place is known. A KPI's score is the exponential mean of its periods. The gate is open when every gated KPI has been scored in
-at least `warm_up` periods, lately, and stands at or above its gate. A KPI that the network never reported blocks nothing
-but stays unscored for all to see; half of the gated KPIs must be reported. `given_demand` is the same score for a prediction made with the period's own demand: it judges the physics
-apart from the forecast.
+whose place is known. A KPI's score is the exponential mean of its periods. The gate is open when every gated KPI has
+been scored in at least `warm_up` periods, lately, and stands at or above its gate. A KPI that the network never
+reported blocks nothing but stays unscored for all to see; half of the gated KPIs must be reported. `given_demand` is
+the same score for a prediction made with the period's own demand: it judges the physics apart from the forecast.
 """
 
 import math

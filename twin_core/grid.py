@@ -48,11 +48,11 @@ class Grid:
         --------
         >>> grid = Grid.around(np.array([0.0, 500.0]), np.array([0.0, 0.0]), 10)
         >>> grid.spacing_m, grid.pixels
-        (50.0, 322)
+        (50.0, 343)
         """
         if len(x_m) == 0:
             raise EmptyNetwork("no site to lay a grid around; give a topology with at least one cell")
-        sites = np.unique(np.stack([x_m, y_m], axis=1).round(1), axis=0)
+        sites = np.unique(np.stack([x_m, y_m], axis=1).round(3), axis=0)
         isd = _LONE_SITE_REACH_M
         if len(sites) > 1:
             distance = np.hypot(*(sites[:, None] - sites[None]).transpose(2, 0, 1))
@@ -100,7 +100,8 @@ class Grid:
         """[N] the pixel nearest to each finite place."""
         ix = np.clip(np.rint((x_m - self.x0_m) / self.spacing_m), 0, self.nx - 1).astype(np.int64)
         iy = np.clip(np.rint((y_m - self.y0_m) / self.spacing_m), 0, self.ny - 1).astype(np.int64)
-        return self._nearest[iy * self.nx + ix]
+        found: NDArray[np.int64] = self._nearest[iy * self.nx + ix]
+        return found
 
     def smooth(self, values: torch.Tensor, length_m: float) -> torch.Tensor:
         """Convolve maps with exp(-(|dx| + |dy|) / length), whose value at distance 0 is 1.

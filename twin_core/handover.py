@@ -2,9 +2,10 @@
 
 Event A3 (TS 38.331 5.5.4.4) moves a user from p to n when Mn + CIO(p, n) - Hys > Mp + Off for the time to trigger.
 Between the two thresholds (p to n, and n back to p) a user stays where it came from, so on average the boundary lies in
-their middle: at Mn - Mp = (CIO(n, p) - CIO(p, n)) / 2, whatever hysteresis and offset are. Hysteresis, time to trigger, movement,
-shadowing within a pixel and measurement noise make it soft: the share of a cell falls logistically with its distance
-from the boundary, over `softness_db`, which is fitted to who served the users that sent measurement reports.
+their middle: at Mn - Mp = (CIO(n, p) - CIO(p, n)) / 2, whatever hysteresis and offset are. Hysteresis, time to
+trigger, movement, shadowing within a pixel and measurement noise make it soft: the share of a cell falls logistically
+with its distance from the boundary, over `softness_db`, which is fitted to who served the users that sent measurement
+reports.
 """
 
 from dataclasses import dataclass

@@ -92,8 +92,8 @@ def cell_kpis(
     -------
     tuple
         [..., T, M, C] and [..., T, M]. A cell off the air has 0 load, volume and users, NaN throughput, and sleeps.
-        Network: PRB use weighted by resource blocks on the air, throughput weighted by users, volume, users and power summed,
-        unserved traffic as a share of all traffic.
+        Network: PRB use weighted by resource blocks on the air, throughput weighted by users, volume, users and power
+        summed, unserved traffic as a share of all traffic.
     """
     covered = links.per_cell(users.index_select(-1, links.of_pixel) * links.share)
     uncovered = demand_kbps @ links.lost

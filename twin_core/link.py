@@ -1,8 +1,9 @@
 """From SINR to spectral efficiency: SINR -> CQI -> efficiency of TS 38.214 Table 5.2.2.1-2.
 
 The specification does not say at which SINR a CQI holds. Here CQI k holds from the SINR at which the truncated
-Shannon bound of TR 36.942 A.1 and TR 38.803 5.2.7 (0.6 log2(1 + SINR)) reaches the efficiency of k. Users of one pixel differ in
-shadowing and fading, so the efficiency of a pixel is the mean of that staircase over a normal spread in dB.
+Shannon bound of TR 36.942 A.1 and TR 38.803 5.2.7 (0.6 log2(1 + SINR)) reaches the efficiency of k. Users of one
+pixel differ in shadowing and fading, so the efficiency of a pixel is the mean of that staircase over a normal spread
+in dB.
 """
 
 import math
@@ -27,7 +28,7 @@ def cqi_thresholds_db() -> tuple[float, ...]:
     Examples
     --------
     >>> [round(t, 1) for t in cqi_thresholds_db()][::7]
-    [-7.1, 9.1, 27.9]
+    [-7.2, 9.1, 27.9]
     """
     return tuple(10 * math.log10(2 ** (e / SHANNON_SHARE) - 1) for e in CQI_EFFICIENCY[1:])
 
@@ -63,7 +64,7 @@ def efficiency(sinr: torch.Tensor) -> torch.Tensor:
     Examples
     --------
     >>> efficiency(torch.tensor([0.01, 1.0, 1e6], dtype=torch.float64)).round(decimals=3).tolist()
-    [0.01, 0.52, 5.554]
+    [0.006, 0.537, 5.555]
     """
     mean, slope = _table(sinr.dtype, sinr.device)
     place = (sinr.log() * (_PER_NEPER * _STEPS_PER_DB) - _LOW_DB * _STEPS_PER_DB).clamp(0, len(mean) - 1)

@@ -1,8 +1,9 @@
-"""Flow-level load coupling: a cell's load makes interference, interference costs its neighbours capacity, and so on.
+"""Flow-level load coupling: load makes interference, interference costs neighbours capacity, and so on.
 
-A cell's load is the airtime its offered traffic needs, at most 1; its interference is scaled by its load. With attachment
-held, the map from loads to loads is a standard interference function (Yates 1995): increasing, and growing slower than the loads,
-because no efficiency grows faster than SINR. Its fixed point is unique and iteration finds it from anywhere. What an overloaded cell cannot carry waits as backlog for the next period.
+A cell's load is the airtime its offered traffic needs, at most 1; its interference is scaled by its load. With
+attachment held, the map from loads to loads is a standard interference function (Yates 1995): increasing, and growing
+slower than the loads, because no efficiency grows faster than SINR. Its fixed point is unique and iteration finds it
+from anywhere. What an overloaded cell cannot carry waits as backlog for the next period.
 """
 
 from dataclasses import dataclass
@@ -94,7 +95,9 @@ def solve(
         new = need.clamp_max(1.0)
         residual = float((new - load).abs().max()) if new.numel() else 0.0
         load, iterations = new, iterations + 1
-    return Loads(load, offered, capacity, load * capacity, backlog, residual, iterations, residual <= settings.tolerance)
+    return Loads(
+        load, offered, capacity, load * capacity, backlog, residual, iterations, residual <= settings.tolerance
+    )
 
 
 def _queue(offered: Tensor, capacity: Tensor, waiting: Tensor, patience: float) -> tuple[Tensor, Tensor]:

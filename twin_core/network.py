@@ -49,7 +49,7 @@ class Network:
         >>> from twin_core.layouts import hexagonal
         >>> network = Network.of(hexagonal(sites=7))
         >>> len(network.cells), network.grid.spacing_m, network.neighbours[0][:2]
-        (21, 50.0, (2, 1))
+        (21, 50.0, (2, 14))
         """
         x = np.array([c.x_m for c in topology.cells])
         y = np.array([c.y_m for c in topology.cells])

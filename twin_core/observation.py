@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +64,7 @@ class PeriodObservation:
             Naming the first field that does not fit.
         """
         n = len(self.mr_serving)
-        shapes = {
+        shapes: dict[str, tuple[NDArray[Any], set[tuple[int, ...]]]] = {
             "element_power_w": (self.element_power_w, {(elements,), (0,)}),
             "mr_cell_rsrp": (self.mr_cell_rsrp, {(n, cells)} | ({(0,)} if n == 0 else set())),
             "mr_sinr_db": (self.mr_sinr_db, {(n,)}),
@@ -82,7 +83,7 @@ class PeriodObservation:
             raise InvalidObservation(
                 f"a period of {self.granularity_s} s that ends at {self.period_end_ms} ms is none; give positive times"
             )
-        if n and not (0 <= self.mr_serving.min() and self.mr_serving.max() < cells):
+        if n and (self.mr_serving.min() < 0 or self.mr_serving.max() >= cells):
             raise InvalidObservation(f"mr_serving points outside the {cells} cells of the topology")
 
     def counter(self, name: str, cells: int) -> Array:

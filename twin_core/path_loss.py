@@ -67,13 +67,14 @@ def uma_los_probability(d2d_m: Tensor, ut_height_m: float = UT_HEIGHT_M) -> Tens
 
     Examples
     --------
-    >>> uma_los_probability(torch.tensor([10.0, 100.0, 500.0])).round(decimals=3).tolist()
-    [1.0, 0.34800001978874207, 0.035999998450279236]
+    >>> uma_los_probability(torch.tensor([10.0, 100.0, 500.0], dtype=torch.float64)).round(decimals=3).tolist()
+    [1.0, 0.348, 0.036]
     """
     d = d2d_m.clamp_min(18.0)
     base = 18 / d + torch.exp(-d / 63) * (1 - 18 / d)
     rise = (max(0.0, ut_height_m - 13) / 10) ** 1.5
-    return base * (1 + rise * 1.25 * (d / 100) ** 3 * torch.exp(-d / 150) * (d2d_m > 18))
+    lifted: Tensor = 1 + rise * 1.25 * (d / 100) ** 3 * torch.exp(-d / 150) * (d2d_m > 18)
+    return base * lifted
 
 
 def umi_los_probability(d2d_m: Tensor) -> Tensor:

@@ -82,7 +82,14 @@ class Physics:
             on_air = configuration.active & environment.in_service
         attachment = attach(rsrp, configuration.cio_db, on_air, environment.softness_db, settings.physics)
         links = links_of(
-            network, rsrp, attachment, on_air, environment.capacity_gain, settings.physics.noise_figure_db, dtype, device
+            network,
+            rsrp,
+            attachment,
+            on_air,
+            environment.capacity_gain,
+            settings.physics.noise_figure_db,
+            dtype,
+            device,
         )
         share = dynamic_share(configuration.tx_power_dbm, network.rated_dbm)
         cells = CellModel.of(network, environment.throughput_gain, environment.power, share, dtype, device)

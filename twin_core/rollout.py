@@ -1,8 +1,8 @@
 """Roll-outs: what each KPI would be under a configuration in many perturbed worlds.
 
-On the CPU every scenario is computed by itself, its periods as one batch that fits the cache: so its result cannot depend, to the bit, on
-which scenarios share its batch. On CUDA scenarios with the same radio are batched; there results agree with the CPU's within about
-1e-4 relative, the tolerance of the load solution.
+On the CPU every scenario is computed by itself, its periods as one batch that fits the cache: so its result cannot
+depend, to the bit, on which scenarios share its batch. On CUDA scenarios with the same radio are batched; there
+results agree with the CPU's within about 1e-4 relative, the tolerance of the load solution.
 """
 
 from collections.abc import Iterator
@@ -86,7 +86,8 @@ def rollout(
     cells = len(twin.network.cells)
     if configuration.cio_db.shape != (cells, cells):
         raise InvalidConfiguration(
-            f"the configuration is for {configuration.cio_db.shape[0]} cells, the twin has {cells}; derive it from the twin's"
+            f"the configuration is for {configuration.cio_db.shape[0]} cells, the twin has {cells}; "
+            "derive it from the twin's"
         )
     scenarios.check(cells)
     return _RollOut(twin, configuration, scenarios, torch.device(device)).run()
@@ -100,9 +101,7 @@ class _RollOut:
         self.dtype = torch.float32 if twin.settings.roll_out_dtype == "float32" else torch.float64
         same = configuration is twin.configuration
         self.rsrp = (
-            twin.rsrp_dbm
-            if same
-            else corrected_rsrp(twin.network, twin.environment, configuration, twin.settings)
+            twin.rsrp_dbm if same else corrected_rsrp(twin.network, twin.environment, configuration, twin.settings)
         )
         self.home = self._there(twin.physics.attachment.dense(len(twin.network.cells)).T)
         self.ahead = self._there(

@@ -54,7 +54,9 @@ class Scenarios:
             If there is no scenario or no period.
         """
         if count < 1 or horizon < 1:
-            raise InvalidScenarios(f"{count} scenarios over {horizon} periods is nothing to roll out; ask for at least 1")
+            raise InvalidScenarios(
+                f"{count} scenarios over {horizon} periods is nothing to roll out; ask for at least 1"
+            )
         cells = len(network.cells)
 
         def zeros(*shape: int) -> Tensor:

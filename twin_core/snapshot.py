@@ -1,7 +1,8 @@
 """Twins as bytes: safetensors, with everything else as JSON in its header.
 
-The header's one metadata entry, `twinloop`, holds the format version, the values that are no tensors, and the state hash. One entry,
-because safetensors keeps several in no fixed order. What follows from the topology (grid, path loss) is not stored.
+The header's one metadata entry, `twinloop`, holds the format version, the values that are no tensors, and the state
+hash. One entry, because safetensors keeps several in no fixed order. What follows from the topology (grid, path loss)
+is not stored.
 """
 
 import json
@@ -85,6 +86,10 @@ def _hash(plain: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]]) -> str
     return digest.hexdigest()
 
 
+def _with_nan(score: dict[str, Any]) -> dict[str, Any]:
+    return {k: math.nan if v is None else v for k, v in score.items()}
+
+
 def digest(state: State) -> str:
     """Hash of a state; independent of how it is stored."""
     return _hash(_plain(state), _arrays(state))
@@ -146,10 +151,7 @@ def load(data: bytes) -> State:
 
     settings = TwinSettings.from_json(header["settings"])
     network = Network.of(Topology.model_validate(header["topology"]), settings.physics.pixels_per_isd)
-    scores = {
-        kpi: KpiScore(**{k: math.nan if v is None else v for k, v in score.items()})
-        for kpi, score in header["fidelity"].items()
-    }
+    scores = {kpi: KpiScore(**_with_nan(score)) for kpi, score in header["fidelity"].items()}
     return State(
         network=network,
         configuration=Configuration(**part("configuration.")),

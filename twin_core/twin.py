@@ -144,7 +144,7 @@ class Twin:
         observation.check(cells, len(self.network.elements))
         if observation.period_end_ms <= self.period_end_ms:
             raise InvalidObservation(
-                f"period ending {observation.period_end_ms} is not after {self.period_end_ms}, which was the latest applied; "
+                f"period ending {observation.period_end_ms} is not after {self.period_end_ms}, the latest applied; "
                 "apply periods in order, once"
             )
         marks = dict(self.marks)
@@ -156,9 +156,7 @@ class Twin:
         reports = Reports.of(observation, self.network)
 
         same = configuration.same_as(self.configuration) and environment is self.environment
-        physics = (
-            self.physics if same else Physics.of(self.network, environment, configuration, self.settings)
-        )
+        physics = self.physics if same else Physics.of(self.network, environment, configuration, self.settings)
         predicted = self.predicted if same else self._predict(physics)
         samples = self._samples(predicted, measured)
         error = rsrp_error_db(reports, physics.rsrp)
@@ -168,9 +166,7 @@ class Twin:
         given: dict[str, Sample] = {}
         ignored = measured.ignored + reports.ignored
         if self.settings.calibrate:
-            result = assimilate(
-                self.network, environment, configuration, self.settings, observation, measured, reports
-            )
+            result = assimilate(self.network, environment, configuration, self.settings, observation, measured, reports)
             environment, ignored = result.environment, ignored + result.ignored
             given = self._samples(result.given_demand, measured)
         if ignored:
