@@ -44,6 +44,16 @@ class SchemaIds(Protocol):
         """
         ...
 
+    def id_for(self, topic: Topic, text: str) -> int:
+        """Id of a foreign producer's schema of a topic, which is registered if the registry does not have it.
+
+        Raises
+        ------
+        schemas.exceptions.IncompatibleSchema
+            If the registry refuses it.
+        """
+        ...
+
 
 class LocalIds:
     """Ids in memory, in the order of the table of topics: for tests and for runs without a registry.
@@ -78,6 +88,9 @@ class LocalIds:
             return self._texts[schema_id]
         except KeyError:
             raise _unknown(schema_id) from None
+
+    def id_for(self, topic: Topic, text: str) -> int:
+        return self.add(text)
 
 
 class RegistryIds:
@@ -138,6 +151,12 @@ class RegistryIds:
                 raise _unknown(schema_id)
             self._texts[schema_id] = text
             return text
+
+    def id_for(self, topic: Topic, text: str) -> int:
+        with self._lock:
+            schema_id = self._registry().register(topic.subject, text)
+            self._texts[schema_id] = text
+            return schema_id
 
     def _registry(self) -> Connection:
         if self._connection is None:
