@@ -44,7 +44,7 @@ class LocalKafka(LocalService):
             self._format()
 
     def command(self) -> Sequence[str | Path]:
-        return [*self._java("-Xms128m", "-Xmx512m", "-XX:+UseG1GC"), "kafka.Kafka", "server.properties"]
+        return [*self._java("-Xms128m", "-Xmx512m"), "kafka.Kafka", "server.properties"]
 
     def probe(self, timeout_s: float) -> None:
         if not is_listening(self.port):  # asked first: the client library logs every refused connection
@@ -59,10 +59,14 @@ class LocalKafka(LocalService):
         shutil.rmtree(fresh, ignore_errors=True)
         write_atomically(self.home / "format.properties", self._properties("data.new"))
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        quick = self._java("-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
         tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", "format.properties"]
         done = subprocess.run(
-            [*quick, *tool], cwd=self.home, capture_output=True, text=True, timeout=_FORMAT_DEADLINE_S, check=False
+            [*self._java("-Xmx128m"), *tool],
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=_FORMAT_DEADLINE_S,
+            check=False,
         )
         if done.returncode != 0:
             tail = "\n".join((done.stdout + done.stderr).splitlines()[-12:])
@@ -108,6 +112,9 @@ class LocalKafka(LocalService):
             # by time would delete the first at once, and the default guard would refuse the second.
             "log.retention.ms": -1,
             "log.message.timestamp.after.max.ms": 9223372036854775807,
+            # A killed broker may register again only when its last session has run out (9 s by default).
+            "broker.heartbeat.interval.ms": 250,
+            "broker.session.timeout.ms": 3000,
             # A small heap: the default 128 MB for compaction would be a quarter of it.
             "log.cleaner.threads": 1,
             "log.cleaner.dedupe.buffer.size": 16_777_216,

@@ -40,13 +40,20 @@ class ProcessRecord:
             process = psutil.Process(self.pid)
             if abs(process.create_time() - self.started_s) > _START_TIME_TOLERANCE_S:
                 return None
-            if process.status() == psutil.STATUS_ZOMBIE:
-                with suppress(ChildProcessError):  # reap it when it is ours; otherwise its parent will
-                    os.waitpid(self.pid, os.WNOHANG)
+            if process.status() == psutil.STATUS_ZOMBIE and _is_over(process):
                 return None
         except psutil.NoSuchProcess:
             return None
         return process
+
+
+def _is_over(zombie: psutil.Process) -> bool:
+    """Whether a zombie holds nothing any more: its first thread may be gone while others still keep its ports."""
+    try:
+        reaped, _ = os.waitpid(zombie.pid, os.WNOHANG)
+    except ChildProcessError:  # not ours to reap
+        return zombie.num_threads() <= 1
+    return reaped == zombie.pid
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,16 @@ class LocalRegistry(LocalService):
 
     def command(self) -> Sequence[str | Path]:
         program = self._program or fetch("registry")
-        # The first compiler alone: half the processor time of a start, and nothing here runs hot.
-        quick = ["-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         settings = [f"-D{key}={value}" for key, value in self._settings().items()]
-        return [java(), *quick, *java_options(self.home / "tmp"), *settings, "-jar", program / "quarkus-run.jar"]
+        return [
+            java(),
+            "-Xms64m",
+            "-Xmx256m",
+            *java_options(self.home / "tmp"),
+            *settings,
+            "-jar",
+            program / "quarkus-run.jar",
+        ]
 
     def probe(self, timeout_s: float) -> None:
         # trust_env off: a proxy variable must not send loopback traffic elsewhere.

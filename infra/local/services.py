@@ -119,16 +119,22 @@ class LocalServices:
 
     @contextmanager
     def running(self, progress: Progress | None = None, only: Sequence[str] = SERVICES) -> Iterator[Endpoints]:
-        """Own the services for the length of a block.
+        """Own the services for the length of a block; see `owning`."""
+        with self.owning(progress):
+            yield self.up(progress, only)
 
-        They end with it, also when Ctrl-C, SIGTERM or SIGKILL ends it. A service that ran before the block is used
-        and left running.
+    @contextmanager
+    def owning(self, progress: Progress | None = None) -> Iterator[None]:
+        """End with the block what it started, also when Ctrl-C, SIGTERM or SIGKILL ends it.
+
+        A service that ran before the block is left running.
         """
-        mine = [name for name in only if self._services[name].process.find() is None]
+        mine = [name for name, service in self._services.items() if service.process.find() is None]
+        self.root.mkdir(parents=True, exist_ok=True)
         with _signals_as_exit():
             guardian = self._guard(mine)
             try:
-                yield self.up(progress, only)
+                yield
             finally:
                 self.down(progress, mine)
                 guardian.stop(deadline_s=1.0)

@@ -1,0 +1,37 @@
+"""Real services for tests that ask for them: one set a pytest run, on free ports, gone with the run."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from infra.local.ports import Ports
+from infra.local.services import Endpoints, LocalServices
+
+
+@pytest.fixture(scope="session")
+def _owned_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServices]:
+    """Services that start one by one as tests need them and end with the run, however it ends."""
+    services = LocalServices(tmp_path_factory.mktemp("services"), Ports.free())
+    with services.owning():
+        yield services
+    services.destroy()
+
+
+@pytest.fixture(scope="session")
+def services(_owned_services: LocalServices) -> LocalServices:
+    """Kafka, registry and PostgreSQL, running. A test that kills one starts it again."""
+    _owned_services.up()
+    return _owned_services
+
+
+@pytest.fixture(scope="session")
+def endpoints(services: LocalServices) -> Endpoints:
+    """Where they are."""
+    return services.endpoints
+
+
+@pytest.fixture
+def unique() -> str:
+    """A name no other test uses: for topics, groups, subjects and networks in the shared services."""
+    return f"t{uuid.uuid4().hex[:12]}"
