@@ -7,6 +7,7 @@ import pytest
 
 from infra.local.ports import Ports
 from infra.local.services import Endpoints, LocalServices
+from tests.databases import copy_of, migrated_template
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +27,13 @@ def services(_owned_services: LocalServices) -> LocalServices:
 
 
 @pytest.fixture(scope="session")
+def database_services(_owned_services: LocalServices) -> LocalServices:
+    """The same services, of which PostgreSQL runs: for tests that kill it and need no other."""
+    _owned_services.up(only=["postgres"])
+    return _owned_services
+
+
+@pytest.fixture(scope="session")
 def endpoints(services: LocalServices) -> Endpoints:
     """Where they are."""
     return services.endpoints
@@ -35,3 +43,16 @@ def endpoints(services: LocalServices) -> Endpoints:
 def unique() -> str:
     """A name no other test uses: for topics, groups, subjects and networks in the shared services."""
     return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def _plain_template(database_services: LocalServices) -> str:
+    """URL of a migrated database that tests get copies of."""
+    return migrated_template(database_services.postgres.url("postgres"))
+
+
+@pytest.fixture
+def database_url(_plain_template: str) -> Iterator[str]:
+    """A migrated, empty database of this test's own (plain PostgreSQL)."""
+    with copy_of(_plain_template) as url:
+        yield url

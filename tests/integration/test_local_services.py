@@ -7,7 +7,8 @@ import httpx
 import psutil
 import pytest
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from infra.local.ports import Ports
 from infra.local.services import Endpoints, LocalServices
