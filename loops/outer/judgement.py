@@ -1,0 +1,300 @@
+"""Is the stage that is held harmless? Promote, hold on, or roll back.
+
+Changed cells and their ring are compared with control cells outside it, the window before the first push with the
+hold. Harm is looked for after every period, with error control over looks and over all comparisons; a stage is
+promoted only at the end of its hold, and only if every comparison says that harm is neither estimated beyond its
+tolerance nor, with stated confidence, twice as large. What cannot be told by the longest hold is rolled back.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from loops.outer.comparison import Effect, Windows, effect_on
+from loops.outer.history import KpiHistory, Series
+from loops.outer.settings import OuterSettings, Watch
+from loops.outer.statistics import log_e_value
+from schemas.counters import CELL_COUNTERS, ELEMENT_COUNTERS, Kind
+from schemas.names import managed_element_of
+from schemas.ndt import Prediction
+from schemas.strategies import Direction
+
+# A mean over users says nothing where hardly anybody is.
+_PER_USER, _USERS, _FEWEST_USERS = frozenset({"DRB.UEThpDl"}), "RRC.ConnMean", 1.0
+
+
+class Decision(StrEnum):
+    """What becomes of a held stage."""
+
+    PROMOTE = "PROMOTE"
+    HOLD = "HOLD"
+    ROLL_BACK = "ROLL_BACK"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One comparison: how much worse a KPI got than its controls, and what that is worth."""
+
+    watch: str
+    where: str
+    harm: float  # for the worse is positive; relative, or for counts a cell and period
+    low: float
+    high: float  # 90 % interval of the harm
+    tolerance: float
+    log_e: float
+    beyond: bool  # whether the KPI ended up beyond the watch's absolute level, True where it has none
+    controls: int
+    periods: int
+
+    def text(self) -> str:
+        """The comparison in words."""
+        against = f"against {self.controls} control cells" if self.controls else "against before, no control cells"
+        place = f" at {self.where}" if self.where else ""
+        return f"{self.watch}{place}: {self.harm:+.3g} for the worse (tolerance {self.tolerance:.3g}) {against}"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The decision after a period, with what it rests on."""
+
+    decision: Decision
+    reason: str
+    periods: int
+    usable: bool  # whether the period just ended gave data
+    evidence: tuple[Evidence, ...] = ()
+    not_watched: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Which cells are changed, which may feel it, which are out of reach.
+
+    Parameters
+    ----------
+    silenced
+        Changed cells that the plan itself switches off: their users are judged where they went.
+    """
+
+    treated: frozenset[str]
+    ring: frozenset[str]
+    controls: frozenset[str]
+    silenced: frozenset[str] = frozenset()
+
+    @property
+    def area(self) -> frozenset[str]:
+        """Changed cells and ring."""
+        return self.treated | self.ring
+
+
+@dataclass
+class _Case:
+    """One judgement in the making."""
+
+    history: KpiHistory
+    at: Windows
+    ground: Ground
+    predictions: Mapping[tuple[str, str], Prediction]
+    settings: OuterSettings
+    evidence: list[Evidence] = field(default_factory=list)
+    not_watched: list[str] = field(default_factory=list)
+
+
+def judge(
+    history: KpiHistory,
+    at: Windows,
+    ground: Ground,
+    watches: Sequence[Watch],
+    predictions: Sequence[Prediction],
+    settings: OuterSettings,
+) -> Judgement:
+    """Judge a held stage after the last period of the history.
+
+    Parameters
+    ----------
+    history
+        Up to and including the period just ended; a period without any row counts as one without data.
+    at
+        Window before the first push, and judged periods of the hold.
+    predictions
+        Of the verdict: what it foresaw for the worse, and was approved nevertheless, is added to the tolerance.
+    """
+    case = _Case(history, at, ground, {(p.kpi, p.cell): p for p in predictions}, settings)
+    usable = _usable_periods(case, watches)
+    periods = int(usable[at.after].sum())
+    now = bool(usable[-1] and at.after[-1]) if len(usable) else False
+    masked = Windows(at.before, at.after & usable)
+    case.at = masked
+    if periods < min(settings.first_look, settings.hold_periods):
+        return Judgement(Decision.HOLD, f"{periods} of {settings.hold_periods} periods watched", periods, now)
+    for watch in watches:
+        _watch(case, watch)
+    return _decide(case, periods, now)
+
+
+def _decide(case: _Case, periods: int, now: bool) -> Judgement:
+    s, evidence = case.settings, tuple(case.evidence)
+
+    def say(decision: Decision, reason: str) -> Judgement:
+        return Judgement(decision, reason, periods, now, evidence, tuple(case.not_watched))
+
+    if not evidence:
+        return say(Decision.HOLD, "none of the watched KPIs is reported")
+    bar = np.log(len(evidence) / s.alpha)
+    harmful = [e for e in evidence if e.log_e >= bar and e.harm > e.tolerance and e.beyond]
+    if harmful:
+        return say(Decision.ROLL_BACK, "harm seen: " + max(harmful, key=lambda e: e.log_e).text())
+    if periods < s.hold_periods:
+        return say(Decision.HOLD, f"{periods} of {s.hold_periods} periods watched, no harm seen")
+    unclear = [e for e in evidence if not _harmless(e, s)]
+    if not unclear:
+        return say(Decision.PROMOTE, f"no harm in {len(evidence)} comparisons over {periods} periods")
+    doubt = max(unclear, key=lambda e: e.harm / max(e.tolerance, 1e-9)).text()
+    if periods >= s.longest_hold:
+        return say(Decision.ROLL_BACK, f"not shown harmless within {periods} periods: {doubt}")
+    return say(Decision.HOLD, f"held on, unclear after {periods} periods: {doubt}")
+
+
+def _harmless(e: Evidence, settings: OuterSettings) -> bool:
+    """Whether a comparison lets the stage pass."""
+    if not e.beyond:
+        return True
+    # Single cells are too noisy to be assured within minutes; the area around them is assured instead.
+    return e.harm <= e.tolerance and (bool(e.where) or _upper(e, settings) <= 2 * e.tolerance)
+
+
+def _upper(e: Evidence, settings: OuterSettings) -> float:
+    """One-sided upper bound of the harm at the settings' assurance (the interval kept is 90 %, 1.645 sd each side)."""
+    return e.harm + (e.high - e.harm) * float(stats.norm.ppf(settings.assurance) / stats.norm.ppf(0.95))
+
+
+def _watch(case: _Case, watch: Watch) -> None:
+    series = case.history.series.get(watch.kpi)
+    if series is None:
+        case.not_watched.append(watch.label)
+        return
+    series = _with_silence(series, watch.kpi, case.ground, case.at)
+    controls = [i for i, side in enumerate(_sides(series, case.ground)) if side == "control"]
+    found = False
+    for where, (members, cells) in _groups(case, watch, series).items():
+        effect = effect_on(
+            series,
+            members,
+            controls,
+            case.at,
+            counts=watch.counts,
+            fewest_controls=case.settings.fewest_controls,
+        )
+        if effect is not None and 2 * effect.periods >= case.at.after.sum():
+            case.evidence.append(_evidence(case, watch, where, cells, effect))
+            found = True
+    if not found:
+        case.not_watched.append(watch.label)
+
+
+def _groups(case: _Case, watch: Watch, series: Series) -> dict[str, tuple[list[int], frozenset[str]]]:
+    """Positions and cells of what a watch compares, by the name of the place ('' for a whole group)."""
+    ground = case.ground
+    wanted = ("treated",) if watch.scope == "treated" else ("treated", "ring")
+    inside = [i for i, side in enumerate(_sides(series, ground)) if side in wanted]
+    if watch.scope == "cell" or not _adds_up(watch.kpi):
+        inside = [i for i in inside if series.names[i] not in ground.silenced]
+    if watch.scope == "cell":
+        inside = [i for i in inside if _has_users(case, watch, series, i)]
+        return {series.names[i]: ([i], frozenset({series.names[i]})) for i in inside}
+    return {"": (inside, ground.area if watch.scope == "area" else ground.treated)} if inside else {}
+
+
+def _evidence(case: _Case, watch: Watch, where: str, cells: frozenset[str], effect: Effect) -> Evidence:
+    sign = 1.0 if watch.worse is Direction.UP else -1.0
+    tolerance = watch.relative * (effect.baseline if watch.counts else 1.0)
+    tolerance = max(tolerance, watch.floor) + _foreseen(case, watch, cells, effect)
+    harm, sd = sign * effect.value, float(np.sqrt(effect.variance))
+    reach = float(stats.t.ppf(0.95, effect.df)) * sd
+    beyond = watch.absolute is None or sign * effect.level > sign * watch.absolute
+    return Evidence(
+        watch=watch.label,
+        where=where,
+        harm=harm,
+        low=harm - reach,
+        high=harm + reach,
+        tolerance=tolerance,
+        # Where anything for the worse counts as harm, harms of a tenth are those one cares about.
+        log_e=log_e_value(harm, effect.variance, effect.df, 2 * tolerance or 0.1),
+        beyond=bool(beyond),
+        controls=effect.controls,
+        periods=effect.periods,
+    )
+
+
+def _foreseen(case: _Case, watch: Watch, cells: frozenset[str], effect: Effect) -> float:
+    """The largest change for the worse that the verdict foresaw with 95 % confidence, in the unit of the harm."""
+    known = [p for c in sorted(cells) if (p := case.predictions.get((watch.kpi, c))) is not None]
+    if not known:
+        return 0.0
+    worst = sum(max(0.0, p.high if watch.worse is Direction.UP else -p.low) for p in known)
+    if watch.counts:
+        return float(np.nan_to_num(worst / len(known)))
+    base = sum(p.baseline for p in known)
+    return float(np.nan_to_num(worst / base)) if base > 0 else 0.0
+
+
+def _sides(series: Series, ground: Ground) -> tuple[str, ...]:
+    """[N] on which side each reporting object stands; a managed element stands where its most affected cell does."""
+    side = dict.fromkeys(ground.controls, "control")
+    side |= dict.fromkeys(ground.ring, "ring") | dict.fromkeys(ground.treated, "treated")
+    order = ("control", "ring", "treated")
+    for cell in list(side):
+        element = managed_element_of(cell)
+        side[element] = max(side[cell], side.get(element, "control"), key=order.index)
+    return tuple(side.get(n, "outside") for n in series.names)
+
+
+def _adds_up(kpi: str) -> bool:
+    """Whether a KPI of several cells is their sum, so that a cell that is off contributes nothing."""
+    counter = CELL_COUNTERS.get(kpi) or ELEMENT_COUNTERS.get(kpi)
+    return kpi.startswith("PEE.") or (counter is not None and counter.kind is Kind.CC)
+
+
+def _with_silence(series: Series, kpi: str, ground: Ground, at: Windows) -> Series:
+    """A cell that the plan switched off reports nothing; of what adds up, that is zero."""
+    off = [i for i, n in enumerate(series.names) if n in ground.silenced]
+    if not off or not _adds_up(kpi):
+        return series
+    values = series.values.copy()
+    rows = np.flatnonzero(at.after)[:, None]
+    values[rows, off] = np.nan_to_num(values[rows, off])
+    return Series(series.names, values)
+
+
+def _has_users(case: _Case, watch: Watch, series: Series, i: int) -> bool:
+    users = case.history.series.get(_USERS)
+    if watch.kpi not in _PER_USER or users is None or series.names[i] not in users.names:
+        return True
+    column = users.values[:, users.names.index(series.names[i])]
+    after = column[case.at.after]
+    return bool(np.nanmean(after) >= _FEWEST_USERS) if np.isfinite(after).any() else False
+
+
+def _usable_periods(case: _Case, watches: Sequence[Watch]) -> NDArray[np.bool_]:
+    """[T] periods in which enough of the area reported the KPIs that it reported before the push."""
+    shares = []
+    for watch in watches:
+        series = case.history.series.get(watch.kpi)
+        if watch.scope != "area" or series is None:
+            continue
+        members = [
+            i
+            for i, side in enumerate(_sides(series, case.ground))
+            if side in ("treated", "ring") and series.names[i] not in case.ground.silenced
+        ]
+        x = np.isfinite(series.values[:, members])
+        x = x[:, x[case.at.before].any(axis=0)]
+        if x.shape[1]:
+            shares.append(x.mean(axis=1))
+    if not shares:
+        return np.zeros(len(case.history.period_ends_ms), dtype=np.bool_)
+    return np.asarray(np.mean(shares, axis=0) >= case.settings.coverage)
