@@ -51,6 +51,11 @@ class CollectorState(NamedTuple):
     closed_ms: int | None
     pending: tuple[Message, ...]
 
+    @property
+    def awaits_barrier(self) -> bool:
+        """Whether nothing seen so far says where the next epoch ends."""
+        return all(m.topic != PERIODS.name for m in self.pending)
+
 
 @dataclass(frozen=True, slots=True)
 class EpochCollector:

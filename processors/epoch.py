@@ -27,7 +27,7 @@ from processors.governance.registers import (
 )
 from processors.governance.settings import GovernanceSettings
 from processors.governance.state import GovernanceState, dump, load
-from processors.governance.tables import PeriodTable, Quality, Tabulator
+from processors.governance.tables import PeriodTable, Quality, Stragglers, Tabulator, stragglers_of
 from processors.governance.verdict import Good, Refusal
 from processors.messages import canonical
 from processors.operator import Step
@@ -66,6 +66,8 @@ class GovernedEpoch:
         Since the beginning, and of this epoch.
     quality
         What was wrong with the PM without making it unusable.
+    stragglers
+        PM that came after its period was closed: nothing for the twin, which has gone on, but windows may still wait.
     """
 
     period_end_ms: int
@@ -79,6 +81,7 @@ class GovernedEpoch:
     counts: EventCounts
     epoch_counts: EventCounts
     quality: Quality
+    stragglers: Stragglers
 
 
 class _Judged(NamedTuple):
@@ -155,6 +158,7 @@ class EpochGovernance:
             judged.reports, applied[judged.reports.message], state.cells, state.elements, grid
         )
         events = _in_event_order(judged.events, fates)
+        late_reports = np.array([fate is Fate.LATE for fate in fates], dtype=bool)[judged.reports.message]
         alarms = apply_alarms(state.alarms, (e for e in events if isinstance(e, Alarm)))
         configuration, changed = apply_configuration(
             state.configuration, (e for e in events if isinstance(e, ConfigurationReport))
@@ -186,6 +190,7 @@ class EpochGovernance:
             counts=after.counts,
             epoch_counts=epoch_counts,
             quality=tables.quality,
+            stragglers=stragglers_of(judged.reports, late_reports),
         )
         late = [
             self._late(messages[i], judged.placed[i], state.closed_ms)

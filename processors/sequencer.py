@@ -93,7 +93,9 @@ class Sequencer:
 
     def _see(self, state: SequencerState, message: Message) -> SequencerState:
         at = (message.topic, message.partition)
-        state.offsets[at] = max(message.offset + 1, state.offsets.get(at, 0))
+        if at not in state.offsets:
+            return state  # no telemetry
+        state.offsets[at] = max(message.offset + 1, state.offsets[at])
         if parse_key(message.key).network_id != self.topology.network_id or message.topic not in _STEADY:
             return state
         try:

@@ -83,7 +83,7 @@ class Rows(NamedTuple):
 class Panes(NamedTuple):
     """Complete windows: ``element``, ``key``, ``end_ms`` [W]; their rows lie in ``first[w]:first[w + 1]``.
 
-    Windows are ordered by end, element, key; rows within a window by time.
+    Windows are ordered by end, element, key; rows within a window by time, one for each time (the last that came).
     """
 
     element: Ints
@@ -163,7 +163,11 @@ class WindowOperator:
             ends.append(end[in_window])
         row, end = np.concatenate(which), np.concatenate(ends)
         order = np.lexsort((row, rows.time_ms[row], rows.key[row], rows.element[row], end))
-        row, end = row[order], end[order]
+        # A row replaces an earlier one of the same key and time.
+        newest = np.ones(len(row), dtype=bool)
+        columns = (end, rows.element[row], rows.key[row], rows.time_ms[row])
+        newest[:-1] = np.any([np.diff(column) != 0 for column in (c[order] for c in columns)], axis=0)
+        row, end = row[order][newest], end[order][newest]
         element, key = rows.element[row], rows.key[row]
         new = np.ones(len(row), dtype=bool)
         new[1:] = (np.diff(end) != 0) | (np.diff(element) != 0) | (np.diff(key) != 0)

@@ -170,7 +170,8 @@ class Feeder:
         """Encode and send events under their keys."""
         for where, event in events:
             key = where.key_of(event)
-            self._producer.send(where.name, key, self._serde.encode(where, event), headers, timestamp_ms=T0)
+            time_ms = int(getattr(event, "time_ms"))  # noqa: B009
+            self._producer.send(where.name, key, self._serde.encode(where, event), headers, timestamp_ms=time_ms)
 
     def send_bytes(self, where: Topic, key: str | bytes | None, value: bytes | None) -> None:
         """Send bytes that no serde made."""

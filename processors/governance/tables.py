@@ -51,6 +51,20 @@ class Quality:
     gaps: int = 0
 
 
+class Stragglers(NamedTuple):
+    """R rows of late PM: ``cell``, ``period_end_ms`` [R], ``counters`` [R, len(CELL_COLUMNS)]."""
+
+    cell: Ints
+    period_end_ms: Ints
+    counters: Floats
+
+
+def stragglers_of(reports: PmReports, late: NDArray[np.bool_]) -> Stragglers:
+    """Rows of the reports that ``late`` [N] marks; running totals tell nothing without their neighbours in time."""
+    rows = (late & ~reports.cumulative)[reports.row_report] & ~reports.suspect
+    return Stragglers(reports.cell[rows], reports.period_end_ms[reports.row_report[rows]], reports.values[rows])
+
+
 class Tables(NamedTuple):
     """Tables of all periods in an epoch, in order, the baselines after them, and their quality."""
 
