@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -122,7 +122,12 @@ class DetachedProcess:
             )
         started_s = psutil.Process(self._child.pid).create_time()
         record = ProcessRecord(self._child.pid, started_s, tuple(ports), stop_signal)
-        write_atomically(self.record_path, json.dumps(asdict(record)))
+        try:
+            write_atomically(self.record_path, json.dumps(asdict(record)))
+        except OSError:  # a full disk: what nobody can find again must not run
+            self._child.kill()
+            self._child.wait()
+            raise
 
     def stop(self, deadline_s: float) -> bool:
         """Ask the process to end, with the signal in its record, and kill it when it has not by the deadline.
@@ -136,7 +141,7 @@ class DetachedProcess:
         if process is not None and record is not None:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(record.stop_signal)
-            if not self._gone_within(deadline_s):
+            if not _within(deadline_s, lambda: self.find() is None):
                 self.kill()
         self.record_path.unlink(missing_ok=True)
         return process is not None
@@ -158,12 +163,11 @@ class DetachedProcess:
         for member in family:
             with suppress(psutil.NoSuchProcess):
                 member.kill()
-        if not self._gone_within(_KILL_DEADLINE_S):
+        if not _within(_KILL_DEADLINE_S, lambda: self.find() is None and all(map(_is_dead, family[1:]))):
             raise StopTimeout(
                 f"{self.name} (pid {process.pid}) is still there {_KILL_DEADLINE_S:.0f} s after SIGKILL",
                 "it waits for a disk or network file system; look at `ps -o stat,wchan` and the system log",
             )
-        psutil.wait_procs(family[1:], timeout=_KILL_DEADLINE_S)
         return True
 
     def log_tail(self, lines: int = 12) -> str:
@@ -177,12 +181,21 @@ class DetachedProcess:
             return "(no log)"
         return "\n".join(text.splitlines()[-lines:]) or "(its log is empty)"
 
-    def _gone_within(self, deadline_s: float) -> bool:
-        end = time.monotonic() + deadline_s
-        while self.find() is not None:
-            if time.monotonic() >= end:
-                return False
-            time.sleep(_POLL_S)
+
+def _within(deadline_s: float, condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + deadline_s
+    while not condition():
+        if time.monotonic() >= end:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    """Whether it is gone, or waits for nothing but its parent's look (which not every container's first process gives)."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return True
 
 
