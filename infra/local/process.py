@@ -192,7 +192,7 @@ def _within(deadline_s: float, condition: Callable[[], bool]) -> bool:
 
 
 def _is_dead(process: psutil.Process) -> bool:
-    """Whether it is gone, or waits for nothing but its parent's look (which not every container's first process gives)."""
+    """Whether it is gone, or waits to be reaped, which not every container's first process does."""
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
