@@ -16,6 +16,7 @@ from infra.exceptions import SettingsError
 from infra.local.ports import Ports
 from loops.inner.design import Design
 from loops.outer.settings import OuterSettings
+from processors.governance.settings import GovernanceSettings
 from twin_core.settings import TwinSettings
 
 SETTINGS_FILE = "twinloop.toml"
@@ -136,6 +137,9 @@ class TwinRoleSettings(Section):
     snapshot_every: int = Field(default=1, ge=1, description="Revisions between snapshots")
     keep_snapshots: int = Field(default=500, ge=2, description="Newest snapshots to keep, beside those of open jobs")
     core: TwinSettings = Field(default_factory=TwinSettings, description="Physics, calibration, fidelity gates")
+    governance: GovernanceSettings = Field(
+        default_factory=GovernanceSettings, description="Which values are possible, and how long to remember"
+    )
 
 
 class FeaturesSettings(Section):

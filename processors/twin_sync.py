@@ -31,6 +31,9 @@ _KIND, _VERSION = "twin-sync", 1
 _POWER = ELEMENT_COLUMNS.index("PEE.AvgPower")
 
 
+GovernanceStep = Step[GovernanceState, GovernedEpoch, LateEvent]
+
+
 class TwinState(NamedTuple):
     """The twin, and what governance remembers."""
 
@@ -102,20 +105,29 @@ class TwinSync:
         late: list[LateEvent] = []
         dead: list[DeadLetter] = []
         for epoch in batch:
-            step = self.governance.process(state.governance, [epoch])
-            (governed,) = step.outputs
-            before = state.twin
-            observation = observation_of(governed)
-            if np.array_equal(~governed.out_of_service, before.environment.in_service.numpy()):
-                # Saying so again would make the twin solve its physics anew.
-                observation = replace(observation, cells_out_of_service=np.zeros(0, dtype=bool))
-            twin = before.apply(observation, to_keys(governed.frontier))
-            state = TwinState(twin, step.state)
-            predicted = {kpi: values.detach().cpu().numpy() for kpi, values in before.predicted.items()}
-            revisions.append(Revision(state, governed, observation, predicted))
+            step = self.govern(state, epoch)
+            revision = self.apply(state, step)
+            revisions.append(revision)
+            state = revision.state
             late += step.late
             dead += step.dead_letters
         return Step(state, tuple(revisions), tuple(late), tuple(dead))
+
+    def govern(self, state: TwinState, epoch: Epoch) -> GovernanceStep:
+        """The first half of a revision: what the epoch says, what was late, what was refused."""
+        return self.governance.process(state.governance, [epoch])
+
+    def apply(self, state: TwinState, step: GovernanceStep) -> Revision:
+        """The second half: the twin after it."""
+        (governed,) = step.outputs
+        before = state.twin
+        observation = observation_of(governed)
+        if np.array_equal(~governed.out_of_service, before.environment.in_service.numpy()):
+            # Saying so again would make the twin solve its physics anew.
+            observation = replace(observation, cells_out_of_service=np.zeros(0, dtype=bool))
+        twin = before.apply(observation, to_keys(governed.frontier))
+        predicted = {kpi: values.detach().cpu().numpy() for kpi, values in before.predicted.items()}
+        return Revision(TwinState(twin, step.state), governed, observation, predicted)
 
     def dump(self, state: TwinState) -> bytes:
         """Twin and governance as one snapshot payload; equal states give equal bytes."""

@@ -10,11 +10,10 @@ from infra.exceptions import InfraError
 from infra.roles.base import Context
 from infra.storage.database import Database
 from infra.storage.outbox import OutboxRow, forget_published, mark_published, pending
+from processors.refusals import EVENT_ID
 from schemas.topics import topic
 from streams.transport import Producer
 
-# Consumers that share no code with us drop repeats by this header.
-EVENT_ID = "event_id"
 _BATCH = 500
 _FLUSH_S = 30.0
 # Published rows by which a repeat is recognised: more than any role enqueues between two snapshots.

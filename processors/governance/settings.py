@@ -31,11 +31,6 @@ class GovernanceSettings(BaseModel):
         description="Possible SS-SINR; wider than the reporting range of TS 38.133 (-23 to 40)",
     )
     position_m: Range = Field(default=Range(-1e6, 1e6), description="Possible coordinates of a user, metres")
-    adopt_unkeyed: bool = Field(
-        default=True,
-        description="Whether messages whose key names no network are this network's, as dead letters; "
-        "exactly one network of an installation should",
-    )
     remember_periods: int = Field(
         default=60,
         ge=1,

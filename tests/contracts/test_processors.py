@@ -12,6 +12,7 @@ import pytest
 from processors.collector import EpochCollector, Polled
 from processors.epoch import EpochGovernance
 from processors.exceptions import WrongState
+from processors.feature_sync import FeatureSync
 from processors.features import COUNTERS, FeatureBlock, FeatureOperator
 from processors.operator import Operator, Step
 from processors.sequencer import Sequencer
@@ -98,6 +99,9 @@ CASES = {
     "features": Case(lambda: FeatureOperator(windows(K)), lambda: rows(K), lambda parts: joined(parts, K)),
     "sequencer": Case(
         lambda: Sequencer(topology(), {t.name: t.partitions for t in TELEMETRY}, SERDE.decode), log, tuple
+    ),
+    "feature sync": Case(
+        lambda: FeatureSync(topology(), SERDE, WindowSpec(120_000, 60_000, lateness_ms=60_000)), epochs, tuple
     ),
     "twin sync": Case(lambda: TwinSync(topology(), SERDE), epochs, tuple),
 }

@@ -1,0 +1,67 @@
+"""What the database and Kafka are told about a revision of the twin."""
+
+import numpy as np
+
+from infra.storage.database import Connection
+from infra.storage.timeseries import write_kpis
+from processors.twin_sync import Revision
+from schemas.twin import KpiFidelity, TwinUpdate
+from streams.frontier import to_records
+from twin_core.kpis import KPIS, POWER
+
+# Fidelity is never below -1, so that a gate there blocks nothing: the KPI is only reported.
+_NO_GATE = -1.0
+
+
+def update_of(revision: Revision, network_id: str, region: str) -> TwinUpdate:
+    """The record of a revision, as it stands in its row and on ``twin.updates``."""
+    twin = revision.twin
+    return TwinUpdate(
+        network_id=network_id,
+        event_id=f"{region}/{twin.revision}",
+        region=region,
+        revision=twin.revision,
+        period_end_ms=revision.epoch.period_end_ms,
+        frontier=to_records(revision.epoch.frontier),
+        state_hash=twin.state_hash(),
+        model_versions=dict(twin.model_versions),
+        fidelity=[
+            KpiFidelity(kpi=kpi, score=score.score, gate=score.gate if score.gated else _NO_GATE)
+            for kpi, score in sorted(twin.fidelity.items())
+        ],
+        gate_open=twin.gate_open,
+        counts=revision.epoch.counts,
+    )
+
+
+def write_kpi_rows(connection: Connection, revision: Revision, network_id: str, *, new: bool) -> None:
+    """Rows of observed KPIs beside what the twin had predicted of the period.
+
+    One row per cell, and per managed element for what is reported per element (PEE.AvgPower).
+    """
+    network, seen = revision.twin.network, revision.observation
+    cells = network.topology.cell_names
+    kpis = [kpi for kpi in KPIS if kpi != POWER]
+    write_kpis(
+        connection,
+        network_id,
+        seen.period_end_ms,
+        cells,
+        kpis,
+        observed=np.stack([seen.counter(kpi, len(cells)) for kpi in kpis], axis=1),
+        predicted=np.stack([revision.predicted[kpi] for kpi in kpis], axis=1),
+        new=new,
+    )
+    elements = network.topology.managed_elements
+    power = np.zeros(len(elements))
+    np.add.at(power, network.element_of.numpy(), revision.predicted[POWER])
+    write_kpis(
+        connection,
+        network_id,
+        seen.period_end_ms,
+        elements,
+        [POWER],
+        observed=seen.element_power_w[:, None],
+        predicted=power[:, None],
+        new=new,
+    )

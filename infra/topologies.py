@@ -1,0 +1,32 @@
+"""The topology that a network has told of itself (table ``networks``; the bridge writes it)."""
+
+import threading
+
+import structlog
+
+from infra.storage.database import Database
+from infra.storage.rows import find_one
+from schemas.topology import Topology
+
+_LOOK_AGAIN_S = 0.5
+
+
+def find_topology(database: Database, network_id: str) -> Topology | None:
+    """The topology of a network, None if it has not been heard of."""
+    with database.transaction() as connection:
+        row = find_one(connection, "networks", {"network_id": network_id})
+    return Topology.model_validate(row["topology"]) if row else None
+
+
+def load_topology(database: Database, network_id: str, stop: threading.Event) -> Topology | None:
+    """The topology of a network, waiting until its bridge has told it; None if told to stop first."""
+    told = False
+    while not stop.is_set():
+        topology = find_topology(database, network_id)
+        if topology is not None:
+            return topology
+        if not told:
+            structlog.get_logger().info("waiting for the network's topology; its bridge writes it", network=network_id)
+            told = True
+        stop.wait(_LOOK_AGAIN_S)
+    return None
