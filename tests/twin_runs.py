@@ -1,0 +1,155 @@
+"""Running the twin role in tests, and the calm in-process run that it must equal."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from infra.roles.base import Context, Role, StepHook, run_roles
+from infra.settings import Settings
+from infra.storage import progress
+from infra.storage.database import Database, connect
+from infra.storage.rows import upsert
+from processors.epoch_reader import EpochReader
+from processors.twin_sync import TwinState, TwinSync
+from schemas.dead_letters import DeadLetter, LateEvent
+from schemas.topics import DLQ, LATE, TWIN_UPDATES, Topic, topic
+from schemas.topology import Topology
+from schemas.twin import EventCounts, TwinUpdate
+from streams.serde import Serde
+from streams.transport import Message, Transport
+from tests.telemetry import NETWORK, topology
+from twin_core.twin import Twin
+
+
+@dataclass(frozen=True)
+class Calm:
+    """What an undisturbed run over a log gives."""
+
+    hashes: dict[int, str]
+    state: TwinState
+    late: frozenset[str]
+    dead: frozenset[str]
+
+    @property
+    def counts(self) -> EventCounts:
+        return self.state.governance.counts
+
+
+def calm_run(transport: Transport, serde: Serde, network_id: str = NETWORK) -> Calm:
+    """Derive the twin from everything on the topics, in this process, with nothing in between."""
+    sync = TwinSync(topology(network_id), serde)
+    reader = EpochReader(transport, serde, network_id, "calm")
+    reader.start({}, None)
+    state, hashes = sync.initial(), {}
+    late: set[str] = set()
+    dead: set[str] = set()
+    while not reader.at_end():
+        step = sync.process(state, reader.read(0.5))
+        state = step.state
+        hashes.update((r.twin.revision, r.twin.state_hash()) for r in step.outputs)
+        late |= {e.event_id for e in step.late}
+        dead |= {e.event_id for e in step.dead_letters}
+    reader.close()
+    return Calm(hashes, state, frozenset(late), frozenset(dead))
+
+
+def without_offsets(twin: Twin) -> str:
+    """Hash of a twin apart from where its input lay: equal for logs that say the same in another order."""
+    return replace(twin, frontier={}).state_hash()
+
+
+def tell_topology(database_url: str, told: Topology) -> None:
+    """What the bridge writes when it meets a network."""
+    with Database(database_url) as database, database.transaction() as connection:
+        row = {
+            "network_id": told.network_id,
+            "topology": told,
+            "granularity_s": told.granularity_s,
+            "updated_ms": 0,
+        }
+        upsert(connection, "networks", row)
+
+
+def context_for(
+    transport: Transport,
+    serde: Serde,
+    database_url: str,
+    network_id: str = NETWORK,
+    after_step: StepHook | None = None,
+    **settings: Any,
+) -> Context:
+    """A context for roles under test; settings are sections of the tree."""
+    context = Context(Settings(network_id=network_id, **settings), network_id, "1", transport, serde, database_url)
+    return context if after_step is None else replace(context, after_step=after_step)
+
+
+@contextmanager
+def running(*roles: Role) -> Iterator[threading.Event]:
+    """Run roles in the background for the length of a block; they must end well."""
+    stop = threading.Event()
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(run_roles(roles, stop)))
+    thread.start()
+    try:
+        yield stop
+    finally:
+        stop.set()
+        thread.join(60)
+    assert codes == [0], "a role failed; see the log"
+
+
+def wait_for(database_url: str, period_end_ms: int, role: str = "twin", network_id: str = NETWORK) -> None:
+    """Wait until a role has finished a period."""
+    progress.wait(database_url, network_id, [role], period_end_ms, 60)
+
+
+def logged(database_url: str, network_id: str = NETWORK) -> list[TwinUpdate]:
+    """All revision rows, in order."""
+    with connect(database_url) as connection:
+        rows = connection.execute(
+            "SELECT row_to_json(r) FROM revisions r WHERE network_id = %s ORDER BY revision", (network_id,)
+        ).fetchall()
+    return [TwinUpdate.model_validate(row[0]) for row in rows]
+
+
+def messages_on(transport: Transport, where: Topic) -> list[Message]:
+    """Everything on a topic."""
+    consumer = transport.consumer("look")
+    consumer.assign(transport.begin_offsets([where.name]))
+    out: list[Message] = []
+    while not consumer.at_end():
+        out += consumer.poll(1000, 0.5)
+    consumer.close()
+    return out
+
+
+def ids_on(transport: Transport, serde: Serde, where: Topic) -> frozenset[str]:
+    """Distinct event ids on a topic."""
+    return frozenset(serde.decode(where, m.value).event_id for m in messages_on(transport, where))
+
+
+def letters(transport: Transport, serde: Serde) -> list[DeadLetter]:
+    """All dead letters, repeats included."""
+    return [serde.decode_as(DLQ, m.value, DeadLetter) for m in messages_on(transport, DLQ)]
+
+
+def late_events(transport: Transport, serde: Serde) -> list[LateEvent]:
+    """All late events, repeats included."""
+    return [serde.decode_as(LATE, m.value, LateEvent) for m in messages_on(transport, LATE)]
+
+
+def check_equals(transport: Transport, serde: Serde, database_url: str, calm: Calm, network_id: str = NETWORK) -> None:
+    """Everything durable is what the calm run says: hashes, counts, late events, dead letters, updates."""
+    rows = logged(database_url, network_id)
+    assert {r.revision: r.state_hash for r in rows} == calm.hashes
+    assert rows[-1].counts == calm.counts
+    assert ids_on(transport, serde, LATE) == calm.late
+    assert ids_on(transport, serde, DLQ) == calm.dead
+    told = {
+        m.revision: m.state_hash
+        for m in (serde.decode_as(TWIN_UPDATES, m.value, TwinUpdate) for m in messages_on(transport, TWIN_UPDATES))
+    }
+    assert told == calm.hashes
+    assert topic("twin.updates") is TWIN_UPDATES
