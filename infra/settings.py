@@ -1,8 +1,8 @@
 """All settings, as one typed tree.
 
 Every field can be set by a variable ``TWINLOOP_SECTION__FIELD`` or in ``twinloop.toml`` in the working directory;
-the variable wins. Rooms that have settings of their own define them there; here they hang in one tree. The reference page
-is generated from this file.
+the variable wins. Rooms that have settings of their own define them there; here they hang in one tree. The reference
+page is generated from this file.
 """
 
 from functools import lru_cache
@@ -32,15 +32,18 @@ class KafkaSettings(Section):
     """How to reach Kafka. TLS and SASL pass through to librdkafka."""
 
     bootstrap_servers: str = Field(default="127.0.0.1:19092", description="Brokers, host:port separated by commas")
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="Whether the connection is encrypted (SSL) and authenticated (SASL)"
+    )
     sasl_mechanism: str | None = Field(default=None, description="e.g. SCRAM-SHA-512")
-    sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
+    sasl_username: str | None = Field(default=None, description="User of SASL")
+    sasl_password: SecretStr | None = Field(default=None, description="Its password")
     sasl_password_file: Path | None = Field(default=None, description="File that holds the password")
     ssl_ca_location: Path | None = Field(default=None, description="CA certificates that the brokers' are checked by")
     ssl_certificate_location: Path | None = Field(default=None, description="Client certificate")
     ssl_key_location: Path | None = Field(default=None, description="Client key")
-    ssl_key_password: SecretStr | None = None
+    ssl_key_password: SecretStr | None = Field(default=None, description="Password of the client key")
+    ssl_key_password_file: Path | None = Field(default=None, description="File that holds that password")
     replication_factor: int = Field(default=1, ge=1, description="Of topics that twinloop creates")
     extra: dict[str, str] = Field(default_factory=dict, description="Further librdkafka properties")
 
@@ -60,7 +63,7 @@ class KafkaSettings(Section):
             "ssl.ca.location": _text(self.ssl_ca_location),
             "ssl.certificate.location": _text(self.ssl_certificate_location),
             "ssl.key.location": _text(self.ssl_key_location),
-            "ssl.key.password": secret(self.ssl_key_password, None),
+            "ssl.key.password": secret(self.ssl_key_password, self.ssl_key_password_file),
         }
         return {**{name: value for name, value in given.items() if value is not None}, **self.extra}
 
@@ -69,17 +72,18 @@ class RegistrySettings(Section):
     """How to reach the schema registry."""
 
     url: str = Field(default="http://127.0.0.1:18081/apis/ccompat/v7", description="Confluent-compatible API")
-    username: str | None = None
-    password: SecretStr | None = None
-    ssl_ca_location: Path | None = None
+    username: str | None = Field(default=None, description="User of basic authentication")
+    password: SecretStr | None = Field(default=None, description="Its password")
+    password_file: Path | None = Field(default=None, description="File that holds the password")
+    ssl_ca_location: Path | None = Field(default=None, description="CA certificates that the server's is checked by")
 
 
 class DatabaseSettings(Section):
     """How to reach PostgreSQL."""
 
     url: SecretStr = Field(
-        default=SecretStr("postgresql://postgres@127.0.0.1:15432/twinloop"),
-        description="libpq URL; the password is better left to PGPASSWORD, a pgpass file or url_file",
+        default=SecretStr("postgresql://twinloop@127.0.0.1:15432/twinloop?passfile=var/local/postgres/pgpass"),
+        description="libpq URL; the password is better left to PGPASSWORD, a passfile or url_file",
     )
     url_file: Path | None = Field(default=None, description="File that holds the URL")
 
@@ -98,7 +102,7 @@ class LocalSettings(Section):
 class LogSettings(Section):
     """Structured logs, on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="The least that is said")
     form: Literal["auto", "console", "json"] = Field(default="auto", description="auto: console on a terminal")
 
 
@@ -182,9 +186,9 @@ class AlertSettings(Section):
 
     webhook_url: str | None = Field(default=None, description="Receives each alert as a CloudEvents JSON document")
     webhook_secret: SecretStr | None = Field(default=None, description="Key of the HMAC-SHA256 signature header")
-    webhook_secret_file: Path | None = None
+    webhook_secret_file: Path | None = Field(default=None, description="File that holds the key")
     attempts: int = Field(default=5, ge=1, description="Deliveries tried before giving up")
-    timeout_s: float = Field(default=5.0, gt=0)
+    timeout_s: float = Field(default=5.0, gt=0, description="Longest wait for the receiver's answer")
 
 
 class Settings(BaseSettings):
