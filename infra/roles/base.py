@@ -235,7 +235,9 @@ def _registry_properties(settings: Settings) -> dict[str, object]:
     registry = settings.registry
     properties: dict[str, object] = {}
     if registry.username is not None:
-        properties["basic.auth.user.info"] = f"{registry.username}:{secret(registry.password, None) or ''}"
+        properties["basic.auth.user.info"] = (
+            f"{registry.username}:{secret(registry.password, registry.password_file) or ''}"
+        )
     if registry.ssl_ca_location is not None:
         properties["ssl.ca.location"] = str(registry.ssl_ca_location)
     return properties

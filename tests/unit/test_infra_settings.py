@@ -38,7 +38,7 @@ def _fields(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str |
     for name, field in model.model_fields.items():
         nested = list(_models_in(field.annotation))
         yield f"{path}{name}", field.description, bool(nested)
-        for inner in nested:
+        for inner in (m for m in nested if not m.__module__.startswith("schemas.")):  # those describe the wire
             yield from _fields(inner, f"{path}{name}.")
 
 
