@@ -1,11 +1,11 @@
 """Apicurio Registry, asked through its Confluent-compatible API."""
 
+import json
 import threading
+import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
-
-import httpx
 
 from infra.local.artefacts import fetch
 from infra.local.ports import LOOPBACK
@@ -44,8 +44,10 @@ class LocalRegistry(LocalService):
         ]
 
     def probe(self, timeout_s: float) -> None:
-        # trust_env off: a proxy variable must not send loopback traffic elsewhere.
-        httpx.get(f"{self.endpoint}/subjects", timeout=timeout_s, trust_env=False).raise_for_status()
+        # No proxies: a proxy variable must not send loopback traffic elsewhere.
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(f"{self.endpoint}/subjects", timeout=timeout_s) as answer:
+            json.load(answer)
 
     def _settings(self) -> dict[str, str | int]:
         return {
