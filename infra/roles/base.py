@@ -195,14 +195,23 @@ def keep_trying(role: str, stop: threading.Event, attempt: Callable[[], None]) -
         try:
             attempt()
             return
-        except tuple(_AWAY) as error:
-            service = next(name for kind, name in _AWAY.items() if isinstance(error, kind))
+        except Exception as error:
+            service = _away(error)
+            if service is None:
+                raise
             RETRIES.labels(role, service).inc()
             log.warning("a service is away; trying again", service=service, pause_s=pause_s, error=str(error))
         if time.monotonic() - began > _LONGEST_PAUSE_S:
             pause_s = _FIRST_PAUSE_S  # it had worked for a while: a new trouble, not the old one
         stop.wait(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def _away(error: Exception) -> str | None:
+    """Which service is away, if waiting can mend the error."""
+    if type(error) is TransportError:
+        return "kafka"  # the broker answers, but not well; what no waiting mends has a type of its own
+    return next((name for kind, name in _AWAY.items() if isinstance(error, kind)), None)
 
 
 def _explained(error: Exception) -> bool:
