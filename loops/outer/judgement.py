@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from loops.outer.comparison import Effect, Windows, effect_on
+from loops.outer.ground import Ground, adds_up, sides, with_silence
 from loops.outer.history import KpiHistory, Series
 from loops.outer.settings import OuterSettings, Watch
 from loops.outer.statistics import log_e_value
-from schemas.counters import CELL_COUNTERS, ELEMENT_COUNTERS, Kind
-from schemas.names import managed_element_of
 from schemas.ndt import Prediction
 from schemas.strategies import Direction
 
@@ -67,27 +66,6 @@ class Judgement:
     usable: bool  # whether the period just ended gave data
     evidence: tuple[Evidence, ...] = ()
     not_watched: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Ground:
-    """Which cells are changed, which may feel it, which are out of reach.
-
-    Parameters
-    ----------
-    silenced
-        Changed cells that the plan itself switches off: their users are judged where they went.
-    """
-
-    treated: frozenset[str]
-    ring: frozenset[str]
-    controls: frozenset[str]
-    silenced: frozenset[str] = frozenset()
-
-    @property
-    def area(self) -> frozenset[str]:
-        """Changed cells and ring."""
-        return self.treated | self.ring
 
 
 @dataclass
@@ -142,7 +120,8 @@ def _decide(case: _Case, periods: int, now: bool) -> Judgement:
         return Judgement(decision, reason, periods, now, evidence, tuple(case.not_watched))
 
     if not evidence:
-        return say(Decision.HOLD, "none of the watched KPIs is reported")
+        over = periods >= s.longest_hold
+        return say(Decision.ROLL_BACK if over else Decision.HOLD, "none of the watched KPIs can be compared")
     bar = np.log(len(evidence) / s.alpha)
     harmful = [e for e in evidence if e.log_e >= bar and e.harm > e.tolerance and e.beyond]
     if harmful:
@@ -176,8 +155,8 @@ def _watch(case: _Case, watch: Watch) -> None:
     if series is None:
         case.not_watched.append(watch.label)
         return
-    series = _with_silence(series, watch.kpi, case.ground, case.at)
-    controls = [i for i, side in enumerate(_sides(series, case.ground)) if side == "control"]
+    series = with_silence(series, watch.kpi, case.ground, case.at)
+    controls = [i for i, side in enumerate(sides(series, case.ground)) if side == "control"]
     found = False
     for where, (members, cells) in _groups(case, watch, series).items():
         effect = effect_on(
@@ -199,8 +178,8 @@ def _groups(case: _Case, watch: Watch, series: Series) -> dict[str, tuple[list[i
     """Positions and cells of what a watch compares, by the name of the place ('' for a whole group)."""
     ground = case.ground
     wanted = ("treated",) if watch.scope == "treated" else ("treated", "ring")
-    inside = [i for i, side in enumerate(_sides(series, ground)) if side in wanted]
-    if watch.scope == "cell" or not _adds_up(watch.kpi):
+    inside = [i for i, side in enumerate(sides(series, ground)) if side in wanted]
+    if watch.scope == "cell" or not adds_up(watch.kpi):
         inside = [i for i in inside if series.names[i] not in ground.silenced]
     if watch.scope == "cell":
         inside = [i for i in inside if _has_users(case, watch, series, i)]
@@ -211,7 +190,7 @@ def _groups(case: _Case, watch: Watch, series: Series) -> dict[str, tuple[list[i
 def _evidence(case: _Case, watch: Watch, where: str, cells: frozenset[str], effect: Effect) -> Evidence:
     sign = 1.0 if watch.worse is Direction.UP else -1.0
     tolerance = watch.relative * (effect.baseline if watch.counts else 1.0)
-    tolerance = max(tolerance, watch.floor) + _foreseen(case, watch, cells, effect)
+    tolerance = max(tolerance, watch.floor) + _foreseen(case, watch, cells)
     harm, sd = sign * effect.value, float(np.sqrt(effect.variance))
     reach = float(stats.t.ppf(0.95, effect.df)) * sd
     beyond = watch.absolute is None or sign * effect.level > sign * watch.absolute
@@ -230,44 +209,17 @@ def _evidence(case: _Case, watch: Watch, where: str, cells: frozenset[str], effe
     )
 
 
-def _foreseen(case: _Case, watch: Watch, cells: frozenset[str], effect: Effect) -> float:
-    """The largest change for the worse that the verdict foresaw with 95 % confidence, in the unit of the harm."""
+def _foreseen(case: _Case, watch: Watch, cells: frozenset[str]) -> float:
+    """The change for the worse that the verdict foresaw and was approved with, in the unit of the harm."""
     known = [p for c in sorted(cells) if (p := case.predictions.get((watch.kpi, c))) is not None]
-    if not known:
+    known = [p for p in known if np.isfinite(p.predicted) and np.isfinite(p.baseline)]
+    change = sum(p.predicted for p in known) * (1 if watch.worse is Direction.UP else -1)
+    if not known or change <= 0:
         return 0.0
-    worst = sum(max(0.0, p.high if watch.worse is Direction.UP else -p.low) for p in known)
     if watch.counts:
-        return float(np.nan_to_num(worst / len(known)))
+        return float(change / len(known))
     base = sum(p.baseline for p in known)
-    return float(np.nan_to_num(worst / base)) if base > 0 else 0.0
-
-
-def _sides(series: Series, ground: Ground) -> tuple[str, ...]:
-    """[N] on which side each reporting object stands; a managed element stands where its most affected cell does."""
-    side = dict.fromkeys(ground.controls, "control")
-    side |= dict.fromkeys(ground.ring, "ring") | dict.fromkeys(ground.treated, "treated")
-    order = ("control", "ring", "treated")
-    for cell in list(side):
-        element = managed_element_of(cell)
-        side[element] = max(side[cell], side.get(element, "control"), key=order.index)
-    return tuple(side.get(n, "outside") for n in series.names)
-
-
-def _adds_up(kpi: str) -> bool:
-    """Whether a KPI of several cells is their sum, so that a cell that is off contributes nothing."""
-    counter = CELL_COUNTERS.get(kpi) or ELEMENT_COUNTERS.get(kpi)
-    return kpi.startswith("PEE.") or (counter is not None and counter.kind is Kind.CC)
-
-
-def _with_silence(series: Series, kpi: str, ground: Ground, at: Windows) -> Series:
-    """A cell that the plan switched off reports nothing; of what adds up, that is zero."""
-    off = [i for i, n in enumerate(series.names) if n in ground.silenced]
-    if not off or not _adds_up(kpi):
-        return series
-    values = series.values.copy()
-    rows = np.flatnonzero(at.after)[:, None]
-    values[rows, off] = np.nan_to_num(values[rows, off])
-    return Series(series.names, values)
+    return float(change / base) if base > 0 else 0.0
 
 
 def _has_users(case: _Case, watch: Watch, series: Series, i: int) -> bool:
@@ -288,7 +240,7 @@ def _usable_periods(case: _Case, watches: Sequence[Watch]) -> NDArray[np.bool_]:
             continue
         members = [
             i
-            for i, side in enumerate(_sides(series, case.ground))
+            for i, side in enumerate(sides(series, case.ground))
             if side in ("treated", "ring") and series.names[i] not in case.ground.silenced
         ]
         x = np.isfinite(series.values[:, members])

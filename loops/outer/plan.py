@@ -66,6 +66,7 @@ class Plan(Record):
     held_ms: int | None = None  # end of the period from which the present stage is in force
     waited: int = 0  # periods without leave to push, in the present state
     blind: int = 0  # periods of the present hold without usable data
+    cause: str = ""  # why it is or was rolled back
     left_alone: tuple[AttributeValue, ...] = ()  # attributes that other hands set
 
     @property

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from loops.outer.plan import Attribute, Plan, Values, as_mapping, as_values
+from schemas.levers import LOCKED, SHUTTING_DOWN
 from schemas.telemetry import AttributeValue
 
 # The twin keeps power in dBm and tilt in degrees; going there and back costs some last digits.
@@ -61,7 +62,7 @@ def reconcile(plan: Plan, actual: Values) -> Reconciliation:
     for key, wanted in desired(plan).items():
         if key not in actual:
             unknown.add(key)
-        elif same(actual[key], wanted):
+        elif same(actual[key], wanted) or (wanted, actual[key]) == (SHUTTING_DOWN, LOCKED):
             in_force.add(key)
         elif same(actual[key], fallback[key]):
             fallen_back.add(key)

@@ -1,0 +1,42 @@
+"""A plan that waits for its turn: is the verdict still good, and is this the moment?"""
+
+from loops.alerts.events import Kind
+from loops.outer.reconcile import differing, same
+from loops.outer.run import Run, listed
+from schemas.plans import PlanState
+
+
+def pending(run: Run) -> None:
+    """Push the canary, wait, or cancel."""
+    plan = run.plan
+    if run.now > plan.valid_until_ms:
+        waited = f"; it had waited because {plan.reason}" if plan.reason else ""
+        return _cancel(run, f"the verdict expired before anything was pushed{waited}")
+    if run.inputs.actual and (obstacle := _obstacle(run)):
+        return _cancel(run, obstacle)
+    reported = run.inputs.history.until(run.now).period_ends_ms
+    if len(reported) < run.settings.fewest_before:
+        return run.wait(f"{len(reported)} periods reported; {run.settings.fewest_before} are needed to compare with")
+    if hindrance := run.hindrance():
+        return run.wait(hindrance)
+    return run.push(0, "verdict valid, gate open; fallback stored")
+
+
+def _obstacle(run: Run) -> str | None:
+    """Why the plan makes no sense any more."""
+    actual, plan = run.inputs.actual, run.plan
+    changes = [c for s in plan.stages for c in s.changes]
+    unknown = [c for c in changes if (c.object, c.attribute) not in actual]
+    if unknown:
+        names = ", ".join(f"{c.attribute} of {c.object}" for c in unknown[:3])
+        return f"the network does not report {names}, so there would be nothing to fall back to"
+    if changed := differing(plan.assumed, actual):
+        return f"the area was changed since the verdict: {listed(changed[:3])}"
+    if all(same(actual[c.object, c.attribute], c.value) for c in changes):
+        return "everything is as the strategy wants it already"
+    return None
+
+
+def _cancel(run: Run, reason: str) -> None:
+    run.go(PlanState.CANCELLED, reason)
+    run.tell(Kind.PLAN_CANCELLED, f"«{run.plan.strategy.title}» was not pushed: {reason}")
