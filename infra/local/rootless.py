@@ -63,22 +63,34 @@ def public_folder(home: Path, account: Account) -> Path:
     return folder
 
 
-def public_copy(programs: Path) -> Path:
-    """A copy of a folder of programs where every account may run them; made once, complete or absent."""
-    stamp = f"{programs.resolve()} {programs.stat().st_mtime_ns}"
-    target = _public() / f"{programs.name}-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}"
+def public_copy(install: Path) -> Path:
+    """A copy of an installed PostgreSQL where every account may run it; made once, complete or absent.
+
+    Parameters
+    ----------
+    install
+        ``.../PACKAGE/pginstallNN``. Its programs look for their libraries in ``.../PACKAGE.libs`` beside the package,
+        as binary wheels have it, so that is copied along.
+    """
+    package = install.parent
+    libraries = package.with_name(f"{package.name}.libs")
+    stamp = f"{install.resolve()} {install.stat().st_mtime_ns}"
+    target = _public() / f"{install.name}-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}"
     if not target.exists():
         work = Path(tempfile.mkdtemp(prefix=".copy-", dir=target.parent))
         try:
-            shutil.copytree(programs, work / "programs", symlinks=True)
+            shutil.copytree(install, work / "copy" / package.name / install.name, symlinks=True)
+            if libraries.exists():
+                shutil.copytree(libraries, work / "copy" / libraries.name, symlinks=True)
+            subprocess.run(["chmod", "-R", "a+rX", work / "copy"], check=True)
             try:
-                (work / "programs").rename(target)
+                (work / "copy").rename(target)
             except OSError:  # another process was faster
                 if not target.exists():
                     raise
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    return target
+    return target / package.name / install.name
 
 
 def _public() -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,8 +15,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from infra.local import postgres, rootless
 from infra.local.exceptions import PortInUse
 from infra.local.ports import LOOPBACK, Ports
+from infra.local.process import Account
+from infra.local.runtime import postgres_programs
 from infra.local.services import LocalServices
 
 pytestmark = [pytest.mark.integration, pytest.mark.crash]
@@ -165,3 +169,23 @@ def test_a_root_folder_that_nobody_else_may_enter_works(tmp_path: Path) -> None:
         assert private.stat().st_mode & 0o777 == 0o700, "its permissions are its owner's business"
     finally:
         services.destroy()
+
+
+def test_programs_that_nobody_else_may_run_are_copied_for_root(
+    command: _Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def can_enter(account: Account, path: Path) -> bool:
+        return not path.is_relative_to(installed) and rootless.can_enter(account, path)
+
+    installed = postgres_programs().parent
+    monkeypatch.setattr(postgres, "can_enter", can_enter)
+    monkeypatch.setattr(rootless, "_PUBLIC", Path("/var/lib/twinloop") / f"test-{os.getpid()}")
+    try:
+        with psycopg.connect(command.services.up(only=["postgres"]).database_url) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        if os.geteuid() == 0:
+            program = command.services.postgres.command()[0]
+            assert not Path(program).is_relative_to(installed)
+    finally:
+        command.services.destroy()
+        shutil.rmtree(rootless._PUBLIC, ignore_errors=True)
