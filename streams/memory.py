@@ -291,9 +291,10 @@ class MemoryConsumer:
             if self.topics:
                 self._rebalance()
             with self._transport._changed:
+                ended = self.at_end()
                 batch = self._take(max_messages)
                 left = deadline - time.monotonic()
-                if batch or left <= 0:
+                if batch or left <= 0 or (self.at_end() and not ended):
                     return batch
                 # Wakes for new messages, new topics and for members that come and go.
                 self._transport._changed.wait(min(left, 0.05))

@@ -119,6 +119,8 @@ class Consumer(Protocol):
     def poll(self, max_messages: int, timeout_s: float) -> list[Message]:
         """Up to that many messages; waits for the first one up to the timeout, then returns what is there.
 
+        Returns nothing before the timeout when it finds the end of the last partition (see ``at_end``).
+
         Raises
         ------
         OffsetLost
