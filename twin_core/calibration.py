@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from schemas.counters import CELL_COUNTERS
-from twin_core.cell_fit import fit_gain, fit_power, load_trust
+from twin_core.cell_fit import fit_busy, fit_gain, fit_power, load_trust
 from twin_core.configuration import Configuration
 from twin_core.coverage import rsrp_dbm
 from twin_core.demand_fit import fit_demand, fit_trend, fit_users
@@ -17,8 +17,9 @@ from twin_core.network import Network
 from twin_core.observation import PeriodObservation
 from twin_core.physics import Physics
 from twin_core.power import dynamic_share
-from twin_core.radio_fit import Reports, fit_radio, fit_seen, fit_softness
+from twin_core.radio_fit import Reports, fit_radio, fit_seen, fit_softness, fit_uplift
 from twin_core.settings import TwinSettings
+from twin_core.traffic import free_share
 
 Tensor = torch.Tensor
 
@@ -105,7 +106,10 @@ def assimilate(
     now = replace(environment, **changed)
     rsrp = plain + now.correction_db(network, fit.shadow_length_m, fit.shadow_prior_weight)
     now = replace(now, **fit_softness(now, reports, rsrp, configuration.cio_db, on_air, physics))
-    now = replace(now, **fit_seen(now, reports, network, fit.users_half_life))
+    seen_load = torch.where(measured.by_kpi[PRB].isnan(), environment.load, measured.by_kpi[PRB] / 100)
+    noise = network.thermal_noise_dbm + physics.noise_figure_db
+    now = replace(now, **fit_uplift(now, reports, rsrp, configuration.cio_db, on_air, seen_load, noise, physics))
+    now = replace(now, **fit_seen(now, reports, network, fit.seen_half_life))
 
     model = Physics.of(network, now, configuration, settings, rsrp=rsrp, on_air=on_air)
     served = measured.by_kpi[VOLUME] / observation.granularity_s
@@ -118,30 +122,35 @@ def assimilate(
     given = {kpi: kpis[i] for i, kpi in enumerate(KPIS) if kpi in (PRB, THROUGHPUT, POWER)}
 
     # Capacity is judged under the interference that was there: the measured load where it is known.
-    load = torch.where(measured.by_kpi[PRB].isnan(), loads.load[0], measured.by_kpi[PRB] / 100)
-    load = torch.where(on_air, load, 0.0)
+    use = measured.by_kpi[PRB] / 100
+    load = torch.where(on_air, torch.where(use.isnan(), loads.load[0], use), 0.0)
     on_links = demand[model.links.of_pixel] * model.links.share
     need = need_of(model.links, on_links, load)
     capacity = torch.where(need > 0, model.links.per_cell(on_links) / need.clamp_min(1e-12), torch.nan)
-    plain_capacity = capacity / now.capacity_gain
+    capacity = capacity * model.links.busy.at(load)
+    trust = torch.where(on_air, load_trust(use), 0.0)
+    delivered = torch.where(use > 0, served / use, torch.nan)
+    # A cell that needs less than modelled shows a lower load for that very reason: the mean of both is unbiased.
+    now = replace(now, **fit_busy(now, (load + loads.load[0]) / 2, delivered / capacity, trust, fit.busy_half_life))
     total, weight = fit_gain(
         now.capacity_sum,
         now.capacity_weight,
         now.capacity_gain,
-        torch.where(measured.by_kpi[PRB] > 0, served / (measured.by_kpi[PRB] / 100), torch.nan),
-        plain_capacity,
-        torch.where(on_air, load_trust(measured.by_kpi[PRB] / 100), 0.0),
+        delivered,
+        capacity / now.capacity_gain,
+        trust,
         fit.capacity_half_life,
     )
+    capacity = capacity / now.capacity_gain
     now = replace(now, capacity_sum=total, capacity_weight=weight)
+    capacity = capacity * now.capacity_gain
     connected = torch.where(measured.by_kpi[USERS].isnan(), kpis[KPIS.index(USERS)], measured.by_kpi[USERS])
-    free = torch.maximum(1 - load, 1 / connected.clamp_min(1.0))
     total, weight = fit_gain(
         now.throughput_sum,
         now.throughput_weight,
         now.throughput_gain,
         measured.by_kpi[THROUGHPUT],
-        plain_capacity * now.capacity_gain * free,
+        capacity * free_share(load, connected),
         torch.where(on_air, load_trust(load), 0.0),
         fit.capacity_half_life,
     )

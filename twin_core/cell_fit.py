@@ -2,7 +2,7 @@
 
 import torch
 
-from twin_core.environment import Environment
+from twin_core.environment import BUSY_LOADS, Environment, knot_weights
 from twin_core.network import Network
 from twin_core.power import PRIOR_WATTS, PowerModel, cell_power_w
 from twin_core.settings import CalibrationSettings, share_per_period
@@ -63,6 +63,36 @@ def fit_gain(
     keep = 1 - share_per_period(half_life)
     evidence = torch.where(usable, trust, 0.0)
     return keep * total + evidence * ratio, keep * weight + evidence
+
+
+def fit_busy(
+    environment: Environment, load: Tensor, ratio: Tensor, trust: Tensor, half_life: float
+) -> dict[str, Tensor]:
+    """Update how capacity goes with a cell's own load, for all cells together.
+
+    Parameters
+    ----------
+    environment
+        Before the period.
+    load
+        [C] of the period.
+    ratio
+        [C] measured over modelled capacity, everything believed counted in; NaN is no evidence.
+    trust
+        [C] 0..1 weight of the period.
+    half_life
+        In periods.
+    """
+    usable = (ratio > 0) & (trust > 0)
+    weights = knot_weights(load, BUSY_LOADS) * torch.where(usable, trust, 0.0)[:, None]
+    # The ratio is against what is believed, so that belief is added back to get at the whole.
+    whole = torch.where(usable, ratio, 1.0).log().clamp(-_LARGEST_STEP, _LARGEST_STEP)
+    whole = whole + knot_weights(load, BUSY_LOADS) @ environment.busy_log
+    keep = 1 - share_per_period(half_life)
+    return {
+        "busy_sum": keep * environment.busy_sum + weights.T @ whole,
+        "busy_weight": keep * environment.busy_weight + weights.sum(dim=0),
+    }
 
 
 def fit_power(

@@ -1,5 +1,6 @@
 """What an operator may set: transmit power, tilt, azimuth, handover bias, cell state. As tensors, and by 3GPP name."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -10,9 +11,16 @@ from schemas.levers import LOCKED, UNLOCKED, problem_with
 from schemas.names import beam_dn, canonical, cell_of, relation_dn, relation_target_of, sector_carrier_dn
 from schemas.strategies import ConfigChange
 from twin_core.exceptions import InvalidConfiguration, UnknownObject
-from twin_core.network import DEFAULT_TILT_DEG, Network
+from twin_core.network import DEFAULT_TILT_DEG, Network, Place
 
 Value = float | str
+_TENSOR = {
+    "administrativeState": "active",
+    "configuredMaxTxPower": "tx_power_dbm",
+    "digitalTilt": "tilt_deg",
+    "digitalAzimuth": "azimuth_deg",
+    "cellIndividualOffset": "cio_db",
+}
 
 
 class Difference(NamedTuple):
@@ -88,25 +96,28 @@ class Configuration:
         self, network: Network, values: Mapping[tuple[str, str], Value] | Iterable[tuple[tuple[str, str], Value]]
     ) -> "Configuration":
         """The configuration after setting attributes of objects by name; raises as `with_changes` does."""
-        tensors = {name: tensor.clone() for name, tensor in vars(self).items()}
+        arrays = {name: tensor.numpy() for name, tensor in vars(self).items()}
+        changed: set[str] = set()
         for (dn, attribute), value in values.items() if isinstance(values, Mapping) else values:
+            known = network.places.get((dn, attribute))
+            if known is None:
+                problem = problem_with(dn, attribute, value)
+                if problem:
+                    raise InvalidConfiguration(problem)
+                known = network.places[dn, attribute] = _place(network, dn, attribute)
+            name, place = known
+            # A full report repeats what is known; only what differs is worth checking.
+            number = _number(attribute, value)
+            if arrays[name][place] == number:
+                continue
             problem = problem_with(dn, attribute, value)
             if problem:
                 raise InvalidConfiguration(problem)
-            place = _place(network, dn, attribute)
-            if attribute == "administrativeState":
-                tensors["active"][place] = value == UNLOCKED
-                continue
-            number = float(value)
-            if attribute == "configuredMaxTxPower":
-                tensors["tx_power_dbm"][place] = 10 * torch.log10(torch.tensor(number, dtype=torch.float64))
-            elif attribute == "digitalTilt":
-                tensors["tilt_deg"][place] = number / 10
-            elif attribute == "digitalAzimuth":
-                tensors["azimuth_deg"][place] = number / 10
-            else:
-                tensors["cio_db"][place] = number
-        return Configuration(**tensors)
+            if name not in changed:
+                arrays[name] = arrays[name].copy()
+                changed.add(name)
+            arrays[name][place] = number
+        return replace(self, **{name: torch.from_numpy(arrays[name]) for name in changed})
 
     def value_of(self, network: Network, dn: str, attribute: str) -> Value:
         """The present value of an attribute, in the attribute's unit.
@@ -116,7 +127,7 @@ class Configuration:
         UnknownObject
             If the network has no such object, or the object no such attribute.
         """
-        place = _place(network, canonical(dn), attribute)
+        _, place = _place(network, canonical(dn), attribute)
         if attribute == "administrativeState":
             return UNLOCKED if bool(self.active[place]) else LOCKED
         if attribute == "configuredMaxTxPower":
@@ -155,23 +166,33 @@ class Configuration:
         return replace(self, active=active)
 
 
-def _place(network: Network, dn: str, attribute: str) -> int | tuple[int, int]:
-    """Where an attribute stands in the tensors: a cell, or a serving cell and a neighbour."""
+def _number(attribute: str, value: Value) -> float | bool:
+    """A lever's value as it stands in the tensors; NaN for what is no number and so differs from everything."""
+    if attribute == "administrativeState":
+        return value == UNLOCKED
+    if isinstance(value, str):
+        return math.nan
+    if attribute == "configuredMaxTxPower":
+        return 10 * math.log10(value) if value > 0 else math.nan
+    return value if attribute == "cellIndividualOffset" else value / 10
+
+
+def _place(network: Network, dn: str, attribute: str) -> tuple[str, Place]:
+    """Which tensor holds an attribute, and where: at a cell, or at a serving cell and a neighbour."""
+    if attribute not in _TENSOR:
+        raise UnknownObject(f"the twin knows no attribute {attribute!r} of {dn}; it knows {', '.join(_TENSOR)}")
     try:
         source = network.cell_index(cell_of(dn))
-        if attribute != "cellIndividualOffset":
-            expected = {
-                "administrativeState": network.cells[source],
-                "configuredMaxTxPower": sector_carrier_dn(network.cells[source]),
-            }.get(attribute, beam_dn(network.cells[source]))
-            if attribute not in ("administrativeState", "configuredMaxTxPower", "digitalTilt", "digitalAzimuth"):
-                raise UnknownObject(f"the twin knows no attribute {attribute!r} of {dn}")
-            if dn != expected:
-                raise UnknownObject(f"{attribute} of this cell is carried by {expected}, not by {dn}")
-            return source
-        target = network.cell_index(relation_target_of(dn))
+        if attribute == "cellIndividualOffset":
+            target = network.cell_index(relation_target_of(dn))
+            if source == target:
+                raise UnknownObject(f"{dn} is a relation of a cell to itself; name a neighbour")
+            return _TENSOR[attribute], (source, target)
     except ValueError as error:
         raise UnknownObject(f"{dn} is no object of this network: {error}") from error
-    if source == target:
-        raise UnknownObject(f"{dn} is a relation of a cell to itself; name a neighbour")
-    return source, target
+    cell = network.cells[source]
+    carrier = {"administrativeState": cell, "configuredMaxTxPower": sector_carrier_dn(cell)}.get(attribute)
+    carrier = carrier or beam_dn(cell)
+    if dn != carrier:
+        raise UnknownObject(f"{attribute} of this cell is carried by {carrier}, not by {dn}")
+    return _TENSOR[attribute], source

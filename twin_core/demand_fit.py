@@ -33,7 +33,7 @@ def spread(start: Tensor, attachment: Attachment, target: Tensor, rounds: int = 
 
     Examples
     --------
-    >>> halves = Attachment(torch.tensor([0, 1]), torch.tensor([0, 1]), torch.ones(2), torch.ones(2))
+    >>> halves = Attachment(torch.tensor([0, 1]), torch.tensor([0, 1]), torch.ones(2), torch.ones(2), torch.ones(2))
     >>> spread(torch.tensor([1.0, 1.0]), halves, torch.tensor([3.0, torch.nan])).tolist()
     [3.0, 1.0]
     """
@@ -60,7 +60,7 @@ def fit_users(
     if not bool((~connected.isnan()).any()):
         return {"users": users}
     fitted = spread(users.clamp_min(1e-9), attachment, connected)
-    share = max(share_per_period(settings.demand_half_life / 2), 1 / (float(environment.periods) + 1))
+    share = max(share_per_period(settings.users_half_life), 1 / (float(environment.periods) + 1))
     return {"users": (1 - share) * environment.users + share * fitted}
 
 

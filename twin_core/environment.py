@@ -4,6 +4,7 @@ Estimates are kept as sums and weights with exponential forgetting, so that an e
 the mean of its kind, and memory does not grow with history.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,12 @@ Tensor = torch.Tensor
 # Widths of the handover boundary among which telemetry chooses, dB.
 SOFTNESS_DB = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.5, 8.0)
 _PRIOR_SOFTNESS_DB = 2.0
+# Leads of a serving cell over its best rival at which the gap between measured and modelled SINR is learned, dB.
+LEAD_DB = (-6.0, -3.0, 0.0, 3.0, 6.0, 10.0, 16.0)
+_UPLIFT_LEAN, _PRIOR_SPREAD_DB = 50.0, 3.0
+# Loads at which a cell's capacity is learned relative to its gain: more users to choose from, or more overhead.
+BUSY_LOADS = (0.2, 0.5, 0.75, 0.9, 1.0)
+_BUSY_LEAN, _LARGEST_BUSY = 20.0, 0.4
 # Bins of the day's shape of traffic: half an hour each.
 DAY_BINS = 48
 # Weights at which an estimate leans as much on its kind as on itself.
@@ -35,6 +42,22 @@ def pooled(total: Tensor, weight: Tensor, lean: float) -> Tensor:
     return (total + lean * common) / (weight + lean)
 
 
+def knot_weights(at: Tensor, knots: tuple[float, ...]) -> Tensor:
+    """[..., U] weights of linear interpolation between knots, constant beyond them.
+
+    Examples
+    --------
+    >>> knot_weights(torch.tensor([0.25, 99.0]), (0.0, 1.0)).tolist()
+    [[0.75, 0.25], [0.0, 1.0]]
+    """
+    places = at.new_tensor(knots)
+    inside = at.clamp(knots[0], knots[-1]).unsqueeze(-1)
+    upper = torch.bucketize(inside, places).clamp(1, len(knots) - 1)
+    part = (inside - places[upper - 1]) / (places[upper] - places[upper - 1])
+    out = at.new_zeros(*at.shape, len(knots))
+    return out.scatter(-1, upper, part).scatter(-1, upper - 1, 1 - part)
+
+
 @dataclass(frozen=True, eq=False)
 class Environment:
     """State of the world, as far as the twin has learned it. All float64 unless said otherwise.
@@ -49,6 +72,10 @@ class Environment:
         [G] mean log-likelihood of who served, for each width in SOFTNESS_DB.
     softness_weight
         [] reports behind it.
+    uplift_sum, uplift_weight
+        [U] measured minus modelled SINR, dB, by the serving cell's lead (LEAD_DB).
+    spread_sum
+        [] square of what that leaves unexplained.
     seen
         [P] where users were when they reported, per period.
     users
@@ -57,6 +84,8 @@ class Environment:
         [P] what a user of the pixel offers.
     capacity_sum, capacity_weight
         [C] log of measured over modelled capacity.
+    busy_sum, busy_weight
+        [B] log of measured over modelled capacity, cells' gains counted in, by load (BUSY_LOADS).
     throughput_sum, throughput_weight
         [C] log of measured over modelled user throughput.
     watts
@@ -85,11 +114,16 @@ class Environment:
     shadow_weight: Tensor
     softness_fit: Tensor
     softness_weight: Tensor
+    uplift_sum: Tensor
+    uplift_weight: Tensor
+    spread_sum: Tensor
     seen: Tensor
     users: Tensor
     kbps_per_user: Tensor
     capacity_sum: Tensor
     capacity_weight: Tensor
+    busy_sum: Tensor
+    busy_weight: Tensor
     throughput_sum: Tensor
     throughput_weight: Tensor
     watts: Tensor
@@ -121,11 +155,16 @@ class Environment:
             shadow_weight=torch.zeros(p, n),
             softness_fit=zeros(len(SOFTNESS_DB)),
             softness_weight=zeros(),
+            uplift_sum=zeros(len(LEAD_DB)),
+            uplift_weight=zeros(len(LEAD_DB)),
+            spread_sum=zeros(),
             seen=zeros(p),
             users=torch.full((p,), guess.prior_users_per_cell * n / p, dtype=torch.float64),
             kbps_per_user=torch.full((p,), guess.prior_kbps_per_user, dtype=torch.float64),
             capacity_sum=zeros(n),
             capacity_weight=zeros(n),
+            busy_sum=zeros(len(BUSY_LOADS)),
+            busy_weight=zeros(len(BUSY_LOADS)),
             throughput_sum=zeros(n),
             throughput_weight=zeros(n),
             watts=idle,
@@ -162,6 +201,11 @@ class Environment:
         return pooled(self.capacity_sum, self.capacity_weight, _CAPACITY_LEAN).exp()
 
     @property
+    def busy_log(self) -> Tensor:
+        """[B] log of capacity at a load relative to what the cell's gain says."""
+        return (self.busy_sum / (self.busy_weight + _BUSY_LEAN)).clamp(-_LARGEST_BUSY, _LARGEST_BUSY)
+
+    @property
     def throughput_gain(self) -> Tensor:
         """[C] measured over modelled user throughput."""
         return pooled(self.throughput_sum, self.throughput_weight, _CAPACITY_LEAN).exp()
@@ -178,6 +222,18 @@ class Environment:
         if float(self.softness_weight) < 1:
             return _PRIOR_SOFTNESS_DB
         return SOFTNESS_DB[int(self.softness_fit.argmax())]
+
+    @property
+    def uplift_db(self) -> Tensor:
+        """[U] by how much users hear a serving cell of that lead better than their pixel does, dB."""
+        return self.uplift_sum / (self.uplift_weight + _UPLIFT_LEAN)
+
+    @property
+    def spread_db(self) -> float:
+        """Standard deviation of users' SINR about what their pixel and serving cell explain, in half decibels."""
+        reports = float(self.uplift_weight.sum())
+        variance = (float(self.spread_sum) + _UPLIFT_LEAN * _PRIOR_SPREAD_DB**2) / (reports + _UPLIFT_LEAN)
+        return min(6.0, max(2.0, round(2 * math.sqrt(variance)) / 2))
 
     def correction_db(self, network: Network, length_m: float, prior_weight: float) -> Tensor:
         """[P, C] measured minus expected RSRP: gain of the cell plus a map of what it leaves, less where data is thin.

@@ -31,12 +31,15 @@ class Attachment:
         [E] of the pixel's users that the cell serves; sums to 1 over the links of a pixel.
     covered
         [P] share of the pixel's users that find any cell.
+    lead_db
+        [E] by how much the cell is ahead of its best rival at the pixel, offsets counted in.
     """
 
     pixel: torch.Tensor
     cell: torch.Tensor
     share: torch.Tensor
     covered: torch.Tensor
+    lead_db: torch.Tensor
 
     def dense(self, cells: int) -> torch.Tensor:
         """[P, C] shares."""
@@ -88,8 +91,27 @@ def contenders(
     return top.indices, top.values
 
 
+def lead_db(margins: torch.Tensor) -> torch.Tensor:
+    """[N, K] by how much each contender is ahead of the best other one; inf where there is no other.
+
+    Examples
+    --------
+    >>> lead_db(torch.tensor([[0.0, -3.0, -5.0]])).tolist()
+    [[3.0, -3.0, -5.0]]
+    """
+    if margins.shape[1] == 1:
+        return torch.full_like(margins, torch.inf)
+    best = margins.topk(2, dim=1).values
+    rival = torch.where(margins == best[:, :1], best[:, 1:], best[:, :1])
+    return margins - rival
+
+
 def attach(
-    rsrp: torch.Tensor, cio_db: torch.Tensor, on_air: torch.Tensor, softness_db: float, settings: PhysicsSettings
+    rsrp: torch.Tensor,
+    cio_db: torch.Tensor,
+    on_air: torch.Tensor,
+    softness_db: float,
+    settings: PhysicsSettings,
 ) -> Attachment:
     """Share every pixel among its cells.
 
@@ -116,7 +138,7 @@ def attach(
     """
     if not bool(on_air.any()):
         none = torch.zeros(0, dtype=torch.long)
-        return Attachment(none, none, rsrp.new_zeros(0), rsrp.new_zeros(len(rsrp)))
+        return Attachment(none, none, rsrp.new_zeros(0), rsrp.new_zeros(len(rsrp)), rsrp.new_zeros(0))
     cells, margin = contenders(rsrp, cio_db, on_air, settings.candidates)
     share = torch.softmax(margin / softness_db, dim=1)
     share = torch.where(share < _SMALLEST_SHARE, 0.0, share)
@@ -125,4 +147,4 @@ def attach(
     covered = torch.sigmoid((strongest - settings.coverage_dbm) / _COVERAGE_SOFTNESS_DB)
     kept = share > 0
     pixel = torch.nonzero(kept)[:, 0]
-    return Attachment(pixel, cells[kept], share[kept], covered)
+    return Attachment(pixel, cells[kept], share[kept], covered, lead_db(margin)[kept])

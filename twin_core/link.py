@@ -1,9 +1,9 @@
 """From SINR to spectral efficiency: SINR -> CQI -> efficiency of TS 38.214 Table 5.2.2.1-2.
 
 The specification does not say at which SINR a CQI holds. Here CQI k holds from the SINR at which the truncated
-Shannon bound of TR 36.942 A.1 and TR 38.803 5.2.7 (0.6 log2(1 + SINR)) reaches the efficiency of k. Users of one
-pixel differ in shadowing and fading, so the efficiency of a pixel is the mean of that staircase over a normal spread
-in dB.
+Shannon bound of TR 36.942 A.1 and TR 38.803 5.2.7 (0.6 log2(1 + SINR)) reaches the efficiency of k. Fading moves
+a user over that staircase, so its efficiency is the mean over a normal spread in dB; the users of a pixel differ by
+shadowing, and what adds up over them is airtime, so the efficiency of a pixel is their harmonic mean.
 """
 
 import math
@@ -16,7 +16,7 @@ import torch
 CQI_EFFICIENCY = (0, 0.1523, 0.2344, 0.3770, 0.6016, 0.8770, 1.1758, 1.4766,
                   1.9141, 2.4063, 2.7305, 3.3223, 3.9023, 4.5234, 5.1152, 5.5547)  # fmt: skip
 SHANNON_SHARE = 0.6
-SPREAD_DB = 3.0  # shadowing within a pixel and what fading leaves after scheduling (assumption; the level is fitted)
+FADING_DB = 2.0  # what fading leaves of itself after scheduling and retransmission (assumption; the level is fitted)
 OVERHEAD = 0.14  # of resource elements, downlink below 6 GHz, TS 38.306 4.1.2
 _LOW_DB, _HIGH_DB, _STEPS_PER_DB = -20.0, 40.0, 4
 _PER_NEPER = 10 / math.log(10)
@@ -38,19 +38,23 @@ def cqi_of(sinr_db: torch.Tensor) -> torch.Tensor:
     return torch.bucketize(sinr_db, torch.tensor(cqi_thresholds_db(), dtype=sinr_db.dtype), right=True)
 
 
-@lru_cache(maxsize=8)
-def _table(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean efficiency on a grid of SINR, and its slope per step."""
+@lru_cache(maxsize=64)
+def _table(spread_db: float, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Efficiency of users about each SINR of a grid, and its slope per step."""
     grid = _LOW_DB + np.arange(int((_HIGH_DB - _LOW_DB) * _STEPS_PER_DB) + 1) / _STEPS_PER_DB
-    rise = np.diff(CQI_EFFICIENCY)
-    # The mean of a staircase over a normal spread is a sum of normal distribution functions, one a step.
-    z = (grid[:, None] - np.array(cqi_thresholds_db())) / SPREAD_DB
-    share = 0.5 * (1 + np.vectorize(math.erf)(z / math.sqrt(2)))
-    mean = share @ rise
+    # Fading moves one user over the staircase and back: the mean of a staircase over a normal spread.
+    fine = np.arange(-40.0, 60.0, 0.1)
+    z = (fine[:, None] - np.array(cqi_thresholds_db())) / FADING_DB
+    user = 0.5 * (1 + np.vectorize(math.erf)(z / math.sqrt(2))) @ np.diff(CQI_EFFICIENCY)
     # Below CQI 1 repetition keeps a trickle in proportion to SINR. No efficiency grows faster than SINR itself, which
     # is also what makes the load coupling a standard interference function with one fixed point.
-    linear = 10 ** (grid / 10)
-    mean = linear * np.maximum.accumulate((mean / linear)[::-1])[::-1]
+    linear = 10 ** (fine / 10)
+    user = linear * np.maximum.accumulate((user / linear)[::-1])[::-1]
+    # Users of a pixel differ, and each brings its own traffic: what adds up is the airtime per bit.
+    reach = np.linspace(-2, 2, 21)
+    weight = np.exp(-(reach**2) / 2)
+    airtime = np.interp(grid[:, None] + spread_db * reach, fine, 1 / user) @ (weight / weight.sum())
+    mean = 1 / airtime
     slope = np.append(np.diff(mean), 0.0)
     return (
         torch.from_numpy(mean).to(device=device, dtype=dtype),
@@ -58,15 +62,22 @@ def _table(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torc
     )
 
 
-def efficiency(sinr: torch.Tensor) -> torch.Tensor:
-    """Mean spectral efficiency, bit per resource element, of pixels with this mean SINR (linear).
+def efficiency(sinr: torch.Tensor, spread_db: float) -> torch.Tensor:
+    """Spectral efficiency, bit per resource element, of users spread about this SINR.
+
+    Parameters
+    ----------
+    sinr
+        Linear, any shape.
+    spread_db
+        Standard deviation of the users' SINR about it.
 
     Examples
     --------
-    >>> efficiency(torch.tensor([0.01, 1.0, 1e6], dtype=torch.float64)).round(decimals=3).tolist()
-    [0.006, 0.537, 5.555]
+    >>> efficiency(torch.tensor([0.01, 1.0, 1e6], dtype=torch.float64), 3.0).round(decimals=3).tolist()
+    [0.005, 0.443, 5.555]
     """
-    mean, slope = _table(sinr.dtype, sinr.device)
+    mean, slope = _table(spread_db, sinr.dtype, sinr.device)
     place = (sinr.log() * (_PER_NEPER * _STEPS_PER_DB) - _LOW_DB * _STEPS_PER_DB).clamp(0, len(mean) - 1)
     whole = place.to(torch.int32)
     flat = whole.reshape(-1)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 
-from twin_core.link import efficiency
 from twin_core.settings import PhysicsSettings
 from twin_core.sinr import Links
 
@@ -52,8 +51,11 @@ class Loads:
 
 
 def need_of(links: Links, on_links: Tensor, load: Tensor) -> Tensor:
-    """[..., C] airtime that traffic on links ([..., E] kbit/s) needs when cells are loaded so ([..., C])."""
-    rate = efficiency(links.sinr(load)) * links.kbps_per_efficiency
+    """[..., C] airtime that traffic on links ([..., E] kbit/s) needs when cells are loaded so ([..., C]).
+
+    The cell's own load does not count; see `twin_core.busy`.
+    """
+    rate = links.efficiency(load) * links.kbps_per_efficiency
     return links.per_cell(on_links / rate)
 
 
@@ -81,20 +83,20 @@ def solve(
     any_waiting = bool(waiting.any())
     load = start.to(offered).expand_as(offered)
     residual, iterations = float("inf"), 0
-    need = capacity = offered
-    before = backlog = torch.zeros_like(offered)
+    plain = backlog = torch.zeros_like(offered)
     while residual > settings.tolerance and iterations < settings.max_iterations:
         need = need_of(links, on_links, load)
         # A cell without traffic has no mix of users to measure its capacity by; 0 means so.
-        capacity = torch.where(need > 0, offered / need.clamp_min(1e-12), 0.0)
-        if any_waiting or bool((need > 1).any()):
-            before, backlog = _queue(offered, capacity, waiting, settings.backlog_periods)
-            need = torch.where(capacity > 0, (offered + before) / capacity.clamp_min(1e-9), 0.0)
+        plain = torch.where(need > 0, offered / need.clamp_min(1e-12), 0.0)
+        if any_waiting or bool((need > links.busy.need[-1]).any()):
+            before, backlog = _queue(offered, plain * links.busy.factor[-1], waiting, settings.backlog_periods)
+            need = torch.where(plain > 0, (offered + before) / plain.clamp_min(1e-9), 0.0)
         else:
-            before = backlog = torch.zeros_like(offered)
-        new = need.clamp_max(1.0)
+            backlog = torch.zeros_like(offered)
+        new = links.busy.load_for(need)
         residual = float((new - load).abs().max()) if new.numel() else 0.0
         load, iterations = new, iterations + 1
+    capacity = plain * links.busy.at(load)
     return Loads(
         load, offered, capacity, load * capacity, backlog, residual, iterations, residual <= settings.tolerance
     )

@@ -19,6 +19,8 @@ MAX_NEIGHBOURS = 8
 _BORDER_DB = 6.0
 # Down-tilt of an antenna about which nothing is known (assumption: common for 25 m masts at 500 m).
 DEFAULT_TILT_DEG = 6.0
+# Where an attribute stands in a configuration's tensor: at a cell, or at a serving cell and a neighbour.
+Place = int | tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +72,11 @@ class Network:
     @cached_property
     def _index(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.cells)}
+
+    @cached_property
+    def places(self) -> dict[tuple[str, str], tuple[str, Place]]:
+        """Tensor and place of each (object, attribute) met so far: names are parsed once."""
+        return {}
 
     def cell_index(self, cell: str) -> int:
         """Position of a cell on every cell axis.

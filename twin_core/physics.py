@@ -6,7 +6,7 @@ import torch
 
 from twin_core.configuration import Configuration
 from twin_core.coverage import rsrp_dbm
-from twin_core.environment import Environment
+from twin_core.environment import LEAD_DB, Environment, knot_weights
 from twin_core.handover import Attachment, attach
 from twin_core.kpis import CellModel, cell_kpis
 from twin_core.load import Loads, solve
@@ -81,10 +81,14 @@ class Physics:
         if on_air is None:
             on_air = configuration.active & environment.in_service
         attachment = attach(rsrp, configuration.cio_db, on_air, environment.softness_db, settings.physics)
+        uplift = knot_weights(attachment.lead_db, LEAD_DB) @ environment.uplift_db
         links = links_of(
             network,
             rsrp,
             attachment,
+            uplift,
+            environment.spread_db,
+            environment.busy_log,
             on_air,
             environment.capacity_gain,
             settings.physics.noise_figure_db,

@@ -18,8 +18,6 @@ PRIOR_WATTS = (
     MICRO_SLEEP * WATT_PER_UNIT,
     (DOWNLINK - MICRO_SLEEP) * WATT_PER_UNIT,
 )
-# Part of the dynamic power that does not scale with the transmit power (baseband, drivers).
-_FIXED_SHARE = 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +37,9 @@ class PowerModel:
 
 
 def dynamic_share(tx_power_dbm: torch.Tensor, rated_dbm: torch.Tensor) -> torch.Tensor:
-    """[C] how much of the dynamic power a cell takes at this transmit power; 1 at rated power."""
-    return _FIXED_SHARE + (1 - _FIXED_SHARE) * 10 ** ((tx_power_dbm - rated_dbm) / 10)
+    """[C] part of the dynamic power that a cell takes at this transmit power, linear (TR 38.864 5.1)."""
+    ratio: torch.Tensor = 10 ** ((tx_power_dbm - rated_dbm) / 10)
+    return ratio
 
 
 def cell_power_w(

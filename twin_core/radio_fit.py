@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twin_core.environment import SOFTNESS_DB, Environment
-from twin_core.handover import contenders
+from twin_core.environment import LEAD_DB, SOFTNESS_DB, Environment, knot_weights
+from twin_core.handover import contenders, lead_db
 from twin_core.network import Network
 from twin_core.observation import PeriodObservation
 from twin_core.settings import CalibrationSettings, PhysicsSettings, share_per_period
@@ -17,6 +17,8 @@ Tensor = torch.Tensor
 # SS-RSRP is reported from -156 to -31 dBm (TS 38.133 Table 10.1.6.1-1); a residual beyond 40 dB is a broken report.
 RSRP_RANGE_DBM = (-156.0, -31.0)
 _LARGEST_RESIDUAL_DB = 40.0
+# SS-SINR is reported from -23 to 40 dB (TS 38.133 Table 10.1.16.1-1).
+_LARGEST_SINR_DB = 41.0
 # A serving cell outside a pixel's contenders is no more surprising than this.
 _LEAST_LIKELY = 0.01
 # Share of the softness evidence that one period's reports replace at most.
@@ -33,6 +35,8 @@ class Reports:
         [N] where and who served.
     rsrp
         [N, C] dBm, NaN where not measured or absurd.
+    sinr_db
+        [N] of the serving cell, NaN where not measured or absurd.
     ignored
         How many values were dropped as absurd.
     """
@@ -40,6 +44,7 @@ class Reports:
     pixel: Tensor
     serving: Tensor
     rsrp: Tensor
+    sinr_db: Tensor
     ignored: int
 
     @classmethod
@@ -52,12 +57,14 @@ class Reports:
         low, high = RSRP_RANGE_DBM
         absurd = ~np.isnan(rsrp) & ~((rsrp >= low) & (rsrp <= high))
         rsrp[absurd] = np.nan
+        sinr = np.asarray(observation.mr_sinr_db, dtype=np.float64)[near]
         pixel = network.grid.pixel_of(observation.mr_x_m[near], observation.mr_y_m[near])
         return cls(
             torch.from_numpy(pixel),
             torch.from_numpy(np.asarray(observation.mr_serving, dtype=np.int64)[near]),
             torch.from_numpy(rsrp),
-            int(absurd.sum()) + int((known & ~near).sum()),
+            torch.from_numpy(np.where(np.abs(sinr) <= _LARGEST_SINR_DB, sinr, np.nan)),
+            int(absurd.sum()) + int((known & ~near).sum()) + int((np.abs(sinr) > _LARGEST_SINR_DB).sum()),
         )
 
     def __len__(self) -> int:
@@ -154,6 +161,54 @@ def fit_softness(
     return {
         "softness_fit": (1 - step) * environment.softness_fit + step * torch.stack(fit),
         "softness_weight": weight,
+    }
+
+
+def fit_uplift(
+    environment: Environment,
+    reports: Reports,
+    rsrp: Tensor,
+    cio_db: Tensor,
+    on_air: Tensor,
+    load: Tensor,
+    noise_dbm: Tensor,
+    settings: PhysicsSettings,
+) -> dict[str, Tensor]:
+    """Update how much better users hear their serving cell than their pixel does, by the cell's lead in the pixel.
+
+    Parameters
+    ----------
+    environment, reports
+        Before and during the period.
+    rsrp
+        [P, C] of the twin, corrected.
+    cio_db, on_air, settings
+        As in `handover.attach`.
+    load
+        [C] of the period.
+    noise_dbm
+        [C] of the receiver, per subcarrier.
+    """
+    usable = reports.sinr_db.isfinite() & on_air[reports.serving] if len(reports) else torch.zeros(0, dtype=torch.bool)
+    if not bool(usable.any()):
+        return {}
+    serving, measured, here = reports.serving[usable], reports.sinr_db[usable], rsrp[reports.pixel[usable]]
+    cells, margin = contenders(here, cio_db, on_air, settings.candidates)
+    served = cells == serving[:, None]
+    lead = torch.where(served, lead_db(margin), 0.0).sum(dim=1)
+    power = 10 ** (here / 10)
+    own = power.gather(1, serving[:, None])[:, 0]
+    others = power @ (load * on_air) - own * load[serving]
+    modelled = 10 * torch.log10(own / (others + 10 ** (noise_dbm[serving] / 10)))
+    extra = measured - modelled
+    good = served.any(dim=1) & lead.isfinite() & (extra.abs() < _LARGEST_RESIDUAL_DB)
+    weights = knot_weights(lead[good], LEAD_DB)
+    keep = 1 - _SOFTNESS_SHARE
+    rest = extra[good] - weights @ environment.uplift_db
+    return {
+        "uplift_sum": keep * environment.uplift_sum + weights.T @ extra[good],
+        "uplift_weight": keep * environment.uplift_weight + weights.sum(dim=0),
+        "spread_sum": keep * environment.spread_sum + (rest**2).sum(),
     }
 
 

@@ -45,8 +45,10 @@ class CalibrationSettings:
     ----------
     prior_users_per_cell, prior_kbps_per_user
         What a planner would guess before any telemetry.
-    gain_half_life, shadow_half_life, users_half_life, demand_half_life, capacity_half_life, power_half_life
-        Memory of cell gains, shadowing map, user map, demand level, capacity and throughput, power.
+    gain_half_life, shadow_half_life, seen_half_life, users_half_life, demand_half_life,
+    capacity_half_life, busy_half_life, power_half_life
+        Memory of cell gains, shadowing map, places of reports, user map, demand level,
+        capacity and throughput, capacity by load, power.
     shadow_length_m
         Length of the kernel that spreads residuals of RSRP over the map.
     shadow_prior_weight
@@ -59,11 +61,13 @@ class CalibrationSettings:
     prior_kbps_per_user: float = 400.0
     gain_half_life: float = 12.0
     shadow_half_life: float = 120.0
-    users_half_life: float = 8.0
-    demand_half_life: float = 3.0
+    seen_half_life: float = 8.0
+    users_half_life: float = 0.7
+    demand_half_life: float = 5.0
     capacity_half_life: float = 12.0
+    busy_half_life: float = 60.0
     power_half_life: float = 60.0
-    shadow_length_m: float = 45.0
+    shadow_length_m: float = 30.0
     shadow_prior_weight: float = 1.5
     trend_damping: float = 0.9
 

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
+from twin_core.busy import BusyCurve
 from twin_core.handover import Attachment
+from twin_core.link import efficiency
 from twin_core.network import Network
 
 Tensor = torch.Tensor
@@ -19,7 +21,11 @@ class Links:
     signal
         [E] linear signal-to-noise ratio.
     interference
-        [C, E] linear interference-to-noise ratio that each other cell at full load adds.
+        [C, E] linear interference-to-noise ratio that each other cell at full load adds, the strongest left out.
+    strongest
+        [E] that of the strongest interferer.
+    strongest_cell
+        [E] which cell that is; the link's own cell where there is none.
     kbps_per_efficiency
         [E] what the serving cell's carrier delivers per bit/s/Hz.
     of_pixel
@@ -30,19 +36,35 @@ class Links:
         [E, C] one-hot: adds links up to cells.
     lost
         [P, C] share of the pixel's users that would be on this cell but find no coverage.
+    spread_db
+        Standard deviation of the SINR of a link's users.
+    busy
+        Capacity by the cell's own load.
     """
 
     signal: Tensor
     interference: Tensor
+    strongest: Tensor
+    strongest_cell: Tensor
     kbps_per_efficiency: Tensor
     of_pixel: Tensor
     share: Tensor
     to_cell: Tensor
     lost: Tensor
+    spread_db: float
+    busy: BusyCurve
 
-    def sinr(self, load: Tensor) -> Tensor:
-        """[..., E] linear SINR when cells are loaded so ([..., C] in 0..1)."""
-        return self.signal / (load @ self.interference + 1)
+    def efficiency(self, load: Tensor) -> Tensor:
+        """[..., E] mean spectral efficiency, bit per resource element, when cells are loaded so ([..., C] in 0..1).
+
+        The strongest interferer sends or it does not, and a user sees both in proportion to its load; the others are
+        many enough to be seen at their mean. Taking the strongest at its mean as well would understate efficiency at
+        medium load, since efficiency is convex in interference.
+        """
+        others = load @ self.interference + 1
+        busy = load.index_select(-1, self.strongest_cell)
+        quiet = efficiency(self.signal / others, self.spread_db)
+        return quiet + busy * (efficiency(self.signal / (others + self.strongest), self.spread_db) - quiet)
 
     def per_cell(self, per_link: Tensor) -> Tensor:
         """[..., C] sums of a quantity of the links [..., E]."""
@@ -53,6 +75,9 @@ def links_of(
     network: Network,
     rsrp: Tensor,
     attachment: Attachment,
+    uplift_db: Tensor,
+    spread_db: float,
+    busy_log: Tensor,
     on_air: Tensor,
     capacity_gain: Tensor,
     noise_figure_db: float,
@@ -69,6 +94,12 @@ def links_of(
         [P, C] dBm.
     attachment
         From `handover.attach`.
+    uplift_db
+        [E] by how much the users of a link hear its cell better than their pixel does.
+    spread_db
+        Standard deviation of the SINR of a link's users about that.
+    busy_log
+        [B] log of capacity by the cell's own load.
     on_air
         [C] which cells transmit.
     capacity_gain
@@ -80,10 +111,12 @@ def links_of(
     """
     pixel, cell = attachment.pixel, attachment.cell
     noise = network.thermal_noise_dbm[cell] + noise_figure_db
-    signal = 10 ** ((rsrp[pixel, cell] - noise) / 10)
+    signal = 10 ** ((rsrp[pixel, cell] + uplift_db - noise) / 10)
     cells = torch.arange(len(network.cells))
     disturbs = network.co_channel[cell] & on_air & (cells != cell[:, None])
     interference = torch.where(disturbs, 10 ** ((rsrp[pixel] - noise[:, None]) / 10), 0.0)
+    strongest = interference.max(dim=1)
+    interference.scatter_(1, strongest.indices[:, None], 0.0)
     to_cell = (cells == cell[:, None]).to(dtype)
     lost = attachment.dense(len(cells)) * (1 - attachment.covered[:, None])
     rate = network.kbps_per_efficiency[cell] * capacity_gain[cell]
@@ -94,9 +127,13 @@ def links_of(
     return Links(
         signal=there(signal),
         interference=there(interference.T),
+        strongest=there(strongest.values),
+        strongest_cell=torch.where(strongest.values > 0, strongest.indices, cell).to(device),
         kbps_per_efficiency=there(rate),
         of_pixel=pixel.to(device),
         share=there(attachment.share * attachment.covered[pixel]),
         to_cell=to_cell.to(device),
         lost=there(lost),
+        spread_db=spread_db,
+        busy=BusyCurve.of(busy_log, dtype, device),
     )

@@ -6,12 +6,28 @@ from twin_core.load import Loads
 
 Tensor = torch.Tensor
 
+# Of the connected users, how many wait for data at once in a full cell (assumption).
+_ACTIVE_WHEN_FULL = 0.3
+
+
+def free_share(load: Tensor, users: Tensor) -> Tensor:
+    """Share of a cell's capacity that a transfer gets, [...].
+
+    In an open processor-sharing queue that is 1 - load. A cell's users are finite and wait for their own transfers,
+    so that even a full cell is shared by no more than a part of them: the share bends from 1 - load to 1 / (that part
+    of the users).
+
+    Examples
+    --------
+    >>> free_share(torch.tensor([0.2, 1.0]), torch.tensor([20.0, 20.0])).round(decimals=2).tolist()
+    [0.8199999928474426, 0.17000000178813934]
+    """
+    floor = 1 / (_ACTIVE_WHEN_FULL * users).clamp_min(1.0)
+    return torch.sqrt((1 - load) ** 2 + floor**2).clamp_max(1.0)
+
 
 def user_throughput_kbps(loads: Loads, users: Tensor, throughput_gain: Tensor) -> Tensor:
     """Mean throughput of a user while its data is sent (DRB.UEThpDl), kbit/s.
-
-    Under processor sharing a transfer runs at capacity x (1 - load). A finite number of users never shares by more than
-    that number, which holds the throughput up where the load nears 1.
 
     Parameters
     ----------
@@ -27,8 +43,8 @@ def user_throughput_kbps(loads: Loads, users: Tensor, throughput_gain: Tensor) -
     Tensor
         [..., T, C]; NaN where a cell carries no traffic, as the counter then is missing.
     """
-    free = torch.maximum(1 - loads.load, 1 / users.clamp_min(1.0))
-    return torch.where(loads.capacity_kbps > 0, throughput_gain * loads.capacity_kbps * free, torch.nan)
+    rate = throughput_gain * loads.capacity_kbps * free_share(loads.load, users)
+    return torch.where(loads.capacity_kbps > 0, rate, torch.nan)
 
 
 def unserved_ratio(loads: Loads, uncovered_kbps: Tensor) -> Tensor:
