@@ -33,6 +33,8 @@ class Attachment:
         [P] share of the pixel's users that find any cell.
     lead_db
         [E] by how much the cell is ahead of its best rival at the pixel, offsets counted in.
+    usual_lead_db
+        [E] the same under the configuration from which the environment was learned.
     """
 
     pixel: torch.Tensor
@@ -40,6 +42,7 @@ class Attachment:
     share: torch.Tensor
     covered: torch.Tensor
     lead_db: torch.Tensor
+    usual_lead_db: torch.Tensor
 
     def dense(self, cells: int) -> torch.Tensor:
         """[P, C] shares."""
@@ -112,6 +115,7 @@ def attach(
     on_air: torch.Tensor,
     softness_db: float,
     settings: PhysicsSettings,
+    usual_rsrp: torch.Tensor | None = None,
 ) -> Attachment:
     """Share every pixel among its cells.
 
@@ -127,6 +131,8 @@ def attach(
         Width of the boundary.
     settings
         Number of candidates and the edge of coverage.
+    usual_rsrp
+        [P, C] dBm under the configuration from which the environment was learned, where that is another one.
 
     Examples
     --------
@@ -138,7 +144,9 @@ def attach(
     """
     if not bool(on_air.any()):
         none = torch.zeros(0, dtype=torch.long)
-        return Attachment(none, none, rsrp.new_zeros(0), rsrp.new_zeros(len(rsrp)), rsrp.new_zeros(0))
+        return Attachment(
+            none, none, rsrp.new_zeros(0), rsrp.new_zeros(len(rsrp)), rsrp.new_zeros(0), rsrp.new_zeros(0)
+        )
     cells, margin = contenders(rsrp, cio_db, on_air, settings.candidates)
     share = torch.softmax(margin / softness_db, dim=1)
     share = torch.where(share < _SMALLEST_SHARE, 0.0, share)
@@ -147,4 +155,6 @@ def attach(
     covered = torch.sigmoid((strongest - settings.coverage_dbm) / _COVERAGE_SOFTNESS_DB)
     kept = share > 0
     pixel = torch.nonzero(kept)[:, 0]
-    return Attachment(pixel, cells[kept], share[kept], covered, lead_db(margin)[kept])
+    lead = lead_db(margin)[kept]
+    usual = lead if usual_rsrp is None else lead_db(margin + (usual_rsrp - rsrp).gather(1, cells))[kept]
+    return Attachment(pixel, cells[kept], share[kept], covered, lead, usual)

@@ -6,7 +6,7 @@ import torch
 
 from twin_core.configuration import Configuration
 from twin_core.coverage import rsrp_dbm
-from twin_core.environment import LEAD_DB, Environment, knot_weights
+from twin_core.environment import Environment
 from twin_core.handover import Attachment, attach
 from twin_core.kpis import CellModel, cell_kpis
 from twin_core.load import Loads, solve
@@ -59,6 +59,7 @@ class Physics:
         settings: TwinSettings,
         *,
         rsrp: Tensor | None = None,
+        usual_rsrp: Tensor | None = None,
         on_air: Tensor | None = None,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
@@ -71,6 +72,8 @@ class Physics:
             What to bring together.
         rsrp
             [P, C] dBm instead of the environment's own (a scenario's radio).
+        usual_rsrp
+            [P, C] dBm of the configuration from which the environment was learned, where that is another one.
         on_air
             [C] instead of configuration and environment (a scenario's failures).
         dtype, device
@@ -80,21 +83,8 @@ class Physics:
             rsrp = corrected_rsrp(network, environment, configuration, settings)
         if on_air is None:
             on_air = configuration.active & environment.in_service
-        attachment = attach(rsrp, configuration.cio_db, on_air, environment.softness_db, settings.physics)
-        uplift = knot_weights(attachment.lead_db, LEAD_DB) @ environment.uplift_db
-        links = links_of(
-            network,
-            rsrp,
-            attachment,
-            uplift,
-            environment.spread_db,
-            environment.busy_log,
-            on_air,
-            environment.capacity_gain,
-            settings.physics.noise_figure_db,
-            dtype,
-            device,
-        )
+        attachment = attach(rsrp, configuration.cio_db, on_air, environment.softness_db, settings.physics, usual_rsrp)
+        links = links_of(network, environment, rsrp, attachment, on_air, settings.physics, dtype, device)
         share = dynamic_share(configuration.tx_power_dbm, network.rated_dbm)
         cells = CellModel.of(network, environment.throughput_gain, environment.power, share, dtype, device)
         return cls(rsrp, on_air, attachment, links, cells, settings)

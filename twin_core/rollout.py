@@ -157,6 +157,7 @@ class _RollOut:
             self.configuration,
             self.twin.settings,
             rsrp=self.rsrp - offset,
+            usual_rsrp=self.twin.rsrp_dbm,
             on_air=on_air,
             dtype=self.dtype,
             device=self.device,

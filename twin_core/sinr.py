@@ -5,11 +5,16 @@ from dataclasses import dataclass
 import torch
 
 from twin_core.busy import BusyCurve
+from twin_core.environment import LEAD_DB, Environment, knot_weights
 from twin_core.handover import Attachment
 from twin_core.link import efficiency
 from twin_core.network import Network
+from twin_core.settings import PhysicsSettings
 
 Tensor = torch.Tensor
+
+# Lead beyond which users are where they are whatever handover does.
+_BORDER_DB = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,16 +76,26 @@ class Links:
         return per_link @ self.to_cell
 
 
+def uplift_db(environment: Environment, attachment: Attachment) -> Tensor:
+    """[E] by how much the users of a link hear its cell better than their pixel does.
+
+    Near a border it is selection: whom a weaker cell serves is who hears it better, whatever made it weaker; so the
+    present lead counts. Far from it, it is the map's own error, which a change of power or tilt leaves as it is:
+    there the usual lead counts, so that a decibel of power is a decibel of SINR.
+    """
+    near = attachment.lead_db.clamp_max(_BORDER_DB)
+    change = knot_weights(near, LEAD_DB) - knot_weights(torch.full_like(near[:1], _BORDER_DB), LEAD_DB)
+    far = knot_weights(attachment.usual_lead_db.clamp_min(_BORDER_DB), LEAD_DB)
+    return (change + far) @ environment.uplift_db
+
+
 def links_of(
     network: Network,
+    environment: Environment,
     rsrp: Tensor,
     attachment: Attachment,
-    uplift_db: Tensor,
-    spread_db: float,
-    busy_log: Tensor,
     on_air: Tensor,
-    capacity_gain: Tensor,
-    noise_figure_db: float,
+    settings: PhysicsSettings,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = "cpu",
 ) -> Links:
@@ -90,28 +105,22 @@ def links_of(
     ----------
     network
         Carriers and bandwidths.
+    environment
+        What was learned of users, capacity and its course with load.
     rsrp
         [P, C] dBm.
     attachment
         From `handover.attach`.
-    uplift_db
-        [E] by how much the users of a link hear its cell better than their pixel does.
-    spread_db
-        Standard deviation of the SINR of a link's users about that.
-    busy_log
-        [B] log of capacity by the cell's own load.
     on_air
         [C] which cells transmit.
-    capacity_gain
-        [C] fitted factor on what a carrier delivers.
-    noise_figure_db
-        Of the users' receivers.
+    settings
+        Noise of the users' receivers.
     dtype, device
         Where and in which precision the load is to be solved.
     """
     pixel, cell = attachment.pixel, attachment.cell
-    noise = network.thermal_noise_dbm[cell] + noise_figure_db
-    signal = 10 ** ((rsrp[pixel, cell] + uplift_db - noise) / 10)
+    noise = network.thermal_noise_dbm[cell] + settings.noise_figure_db
+    signal = 10 ** ((rsrp[pixel, cell] + uplift_db(environment, attachment) - noise) / 10)
     cells = torch.arange(len(network.cells))
     disturbs = network.co_channel[cell] & on_air & (cells != cell[:, None])
     interference = torch.where(disturbs, 10 ** ((rsrp[pixel] - noise[:, None]) / 10), 0.0)
@@ -119,7 +128,7 @@ def links_of(
     interference.scatter_(1, strongest.indices[:, None], 0.0)
     to_cell = (cells == cell[:, None]).to(dtype)
     lost = attachment.dense(len(cells)) * (1 - attachment.covered[:, None])
-    rate = network.kbps_per_efficiency[cell] * capacity_gain[cell]
+    rate = network.kbps_per_efficiency[cell] * environment.capacity_gain[cell]
 
     def there(t: Tensor) -> Tensor:
         return t.to(device=device, dtype=dtype).contiguous()
@@ -134,6 +143,6 @@ def links_of(
         share=there(attachment.share * attachment.covered[pixel]),
         to_cell=to_cell.to(device),
         lost=there(lost),
-        spread_db=spread_db,
-        busy=BusyCurve.of(busy_log, dtype, device),
+        spread_db=environment.spread_db,
+        busy=BusyCurve.of(environment.busy_log, dtype, device),
     )
