@@ -193,7 +193,11 @@ def _evidence(case: _Case, watch: Watch, where: str, cells: frozenset[str], effe
     tolerance = max(tolerance, watch.floor) + _foreseen(case, watch, cells)
     harm, sd = sign * effect.value, float(np.sqrt(effect.variance))
     reach = float(stats.t.ppf(0.95, effect.df)) * sd
-    beyond = watch.absolute is None or sign * effect.level > sign * watch.absolute
+    beyond = True
+    if watch.absolute is not None:
+        kept = sign * effect.baseline <= sign * watch.absolute
+        # A limit alone is broken only where it was kept before; together with a relative one it says how bad is bad.
+        beyond = sign * effect.level > sign * watch.absolute and (kept or watch.relative > 0)
     return Evidence(
         watch=watch.label,
         where=where,
@@ -203,7 +207,7 @@ def _evidence(case: _Case, watch: Watch, where: str, cells: frozenset[str], effe
         tolerance=tolerance,
         # Where anything for the worse counts as harm, harms of a tenth are those one cares about.
         log_e=log_e_value(harm, effect.variance, effect.df, 2 * tolerance or 0.1),
-        beyond=bool(beyond),
+        beyond=beyond,
         controls=effect.controls,
         periods=effect.periods,
     )

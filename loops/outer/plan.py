@@ -99,6 +99,16 @@ class Plan(Record):
         """Cells that it changes in the end."""
         return tuple(dict.fromkeys(c for s in self.stages for c in s.cells))
 
+    @property
+    def awaited(self) -> list[str]:
+        """Ids of the commands whose answer decides what comes next."""
+        kind = {PlanState.PUSHING: "apply", PlanState.ROLLING_BACK: "rollback"}.get(self.state or PlanState.PENDING)
+        return [
+            p.command.command_id
+            for p in self.commands
+            if p.status is CommandStatus.SENT and p.command.kind == kind and p.command.stage == self.stage.name
+        ]
+
     def of_kind(self, kind: str, stage: str | None = None) -> tuple[PushedCommand, ...]:
         """Its commands of one kind, of one stage or all."""
         return tuple(c for c in self.commands if c.command.kind == kind and stage in (None, c.command.stage))
