@@ -18,7 +18,7 @@ from schemas.telemetry import (
 )
 from schemas.topics import PERIODS, TELEMETRY, TOPICS, Topic, topic
 from schemas.topology import CellSite, Topology
-from streams.frontier import Frontier, merge, to_records
+from streams.frontier import to_records
 from streams.serde import Serde
 from streams.transport import Producer, Transport
 
@@ -162,9 +162,8 @@ class Feeder:
 
     def __init__(self, transport: Transport, serde: Serde, network_id: str = NETWORK) -> None:
         transport.ensure_topics(TOPICS)
-        self._serde, self._network_id = serde, network_id
+        self._transport, self._serde, self._network_id = transport, serde, network_id
         self._producer: Producer = transport.producer("feeder")
-        self._written: Frontier = transport.end_offsets([t.name for t in TELEMETRY])
 
     def send(self, events: Iterable[tuple[Topic, Event]], headers: Sequence[tuple[str, bytes]] = ()) -> None:
         """Encode and send events under their keys."""
@@ -180,8 +179,8 @@ class Feeder:
     def barrier(self, period: int) -> PeriodEnd:
         """Wait for acknowledgement and close a period."""
         self._producer.flush(30)
-        self._written = merge(self._written, self._producer.acked())
-        offsets = {at: offset for at, offset in self._written.items() if at[0] != PERIODS.name}
+        # Ends, not this producer's own acknowledgements: dead letters are sent again by others.
+        offsets = self._transport.end_offsets([t.name for t in TELEMETRY])
         end = PeriodEnd(
             network_id=self._network_id,
             event_id=f"period/{period_end(period)}",

@@ -13,8 +13,8 @@ from infra.storage.database import Database, connect
 from infra.storage.rows import upsert
 from processors.epoch_reader import EpochReader
 from processors.twin_sync import TwinState, TwinSync
-from schemas.dead_letters import DeadLetter, LateEvent
-from schemas.topics import DLQ, LATE, TWIN_UPDATES, Topic, topic
+from schemas.base import Event
+from schemas.topics import DLQ, LATE, TWIN_UPDATES, Topic
 from schemas.topology import Topology
 from schemas.twin import EventCounts, TwinUpdate
 from streams.serde import Serde
@@ -42,7 +42,8 @@ def calm_run(transport: Transport, serde: Serde, network_id: str = NETWORK) -> C
     sync = TwinSync(topology(network_id), serde)
     reader = EpochReader(transport, serde, network_id, "calm")
     reader.start({}, None)
-    state, hashes = sync.initial(), {}
+    state = sync.initial()
+    hashes: dict[int, str] = {}
     late: set[str] = set()
     dead: set[str] = set()
     while not reader.at_end():
@@ -125,19 +126,15 @@ def messages_on(transport: Transport, where: Topic) -> list[Message]:
     return out
 
 
-def ids_on(transport: Transport, serde: Serde, where: Topic) -> frozenset[str]:
-    """Distinct event ids on a topic."""
-    return frozenset(serde.decode(where, m.value).event_id for m in messages_on(transport, where))
+def events_on(transport: Transport, serde: Serde, where: Topic, network_id: str = NETWORK) -> list[Event]:
+    """A network's events on a topic, repeats included."""
+    events = (serde.decode(where, m.value) for m in messages_on(transport, where))
+    return [event for event in events if event.network_id == network_id]
 
 
-def letters(transport: Transport, serde: Serde) -> list[DeadLetter]:
-    """All dead letters, repeats included."""
-    return [serde.decode_as(DLQ, m.value, DeadLetter) for m in messages_on(transport, DLQ)]
-
-
-def late_events(transport: Transport, serde: Serde) -> list[LateEvent]:
-    """All late events, repeats included."""
-    return [serde.decode_as(LATE, m.value, LateEvent) for m in messages_on(transport, LATE)]
+def ids_on(transport: Transport, serde: Serde, where: Topic, network_id: str = NETWORK) -> frozenset[str]:
+    """Distinct ids of a network's events on a topic."""
+    return frozenset(event.event_id for event in events_on(transport, serde, where, network_id))
 
 
 def check_equals(transport: Transport, serde: Serde, database_url: str, calm: Calm, network_id: str = NETWORK) -> None:
@@ -145,11 +142,7 @@ def check_equals(transport: Transport, serde: Serde, database_url: str, calm: Ca
     rows = logged(database_url, network_id)
     assert {r.revision: r.state_hash for r in rows} == calm.hashes
     assert rows[-1].counts == calm.counts
-    assert ids_on(transport, serde, LATE) == calm.late
-    assert ids_on(transport, serde, DLQ) == calm.dead
-    told = {
-        m.revision: m.state_hash
-        for m in (serde.decode_as(TWIN_UPDATES, m.value, TwinUpdate) for m in messages_on(transport, TWIN_UPDATES))
-    }
-    assert told == calm.hashes
-    assert topic("twin.updates") is TWIN_UPDATES
+    assert ids_on(transport, serde, LATE, network_id) == calm.late
+    assert ids_on(transport, serde, DLQ, network_id) == calm.dead
+    told = [e for e in events_on(transport, serde, TWIN_UPDATES, network_id) if isinstance(e, TwinUpdate)]
+    assert {update.revision: update.state_hash for update in told} == calm.hashes
