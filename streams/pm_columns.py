@@ -354,7 +354,7 @@ def _assemble(batch: _Batch) -> PmColumns:
 def _scatter(out: npt.NDArray[Any], start: Ints, place: Ints, block: npt.NDArray[Any]) -> None:
     """Copy [n, width] to where the reports at ``place`` have it in the flat array."""
     width = block.shape[1]
-    if width and len(out) == width * (len(start) - 1):
+    if width and (np.diff(start) == width).all():
         out.reshape(-1, width)[place] = block  # all reports are alike
     elif width:
         out[start[place][:, None] + np.arange(width)] = block

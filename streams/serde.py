@@ -1,6 +1,7 @@
 """Events to bytes and back: Avro in the Confluent wire format, for every topic."""
 
 import io
+import re
 import threading
 from collections.abc import Sequence
 from typing import Any, TypeVar, cast
@@ -19,6 +20,7 @@ from streams.wire import HEADER, frame, schema_id_of
 from streams.writer_schema import WriterSchema
 
 _E = TypeVar("_E", bound=Event)
+_OBJECT = re.compile(r"<[^<>]* at 0x[0-9a-f]+>")
 _PM = topic("telemetry.pm")
 
 
@@ -82,7 +84,7 @@ class Serde:
             fields: Any = fastavro.schemaless_reader(body, writer.parsed, reader)
         except Exception as error:  # corrupt bytes surface as any type, from EOFError to UnicodeDecodeError
             raise Undecodable(
-                f"not an Avro {topic.event.__name__} of schema {schema_id}: {type(error).__name__}: {error}",
+                f"not an Avro {topic.event.__name__} of schema {schema_id}: {_words(error)}",
                 "encode the event with the schema that its header names",
             ) from error
         if body.read(1):
@@ -132,6 +134,11 @@ class Serde:
 
     def _decode_pm(self, value: bytes | None) -> Event:
         return self.decode(_PM, value)
+
+
+def _words(error: Exception) -> str:
+    """What fastavro says, the same every time: its words hold the address of the buffer that it read."""
+    return f"{type(error).__name__}: {_OBJECT.sub('the message', str(error))}"
 
 
 def _explain(topic: Topic, error: ValidationError) -> str:
