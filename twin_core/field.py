@@ -217,7 +217,7 @@ class SessionOffset:
     sd_db: float
 
 
-def learn_offset(residual_db: Tensor, independent: int, prediction: FieldPrediction) -> SessionOffset:
+def learn_offset(residual_db: Tensor, independent: int, sd_db: Tensor, offset_sd_db: float) -> SessionOffset:
     """The offset of a session from the residuals (measured minus predicted) of its first reports.
 
     Shrinks their mean by what a single report can vary. How much days differ is barely known from a few days, so a
@@ -229,22 +229,21 @@ def learn_offset(residual_db: Tensor, independent: int, prediction: FieldPredict
         [N] of the first reports.
     independent
         Number of independent measurements among them; a device that repeats a value makes none.
-    prediction
-        Of the same N reports.
+    sd_db, offset_sd_db
+        [N] of the predictions, and what part of it the session shares; as in `FieldPrediction`.
 
     Examples
     --------
-    >>> there = FieldPrediction(torch.zeros(1), torch.tensor([5.0]), 3.0)
-    >>> learn_offset(torch.tensor([12.0]), 1, there).mean_db > 10
+    >>> learn_offset(torch.tensor([12.0]), 1, torch.tensor([5.0]), 3.0).mean_db > 10
     True
-    >>> learn_offset(torch.tensor([2.0]), 1, there).mean_db < 1
+    >>> learn_offset(torch.tensor([2.0]), 1, torch.tensor([5.0]), 3.0).mean_db < 1
     True
     """
     if independent < 1 or len(residual_db) == 0:
-        return SessionOffset(0.0, prediction.offset_sd_db)
+        return SessionOffset(0.0, offset_sd_db)
     mean = float(residual_db.double().mean())
-    prior = prediction.offset_sd_db**2
-    single = max(float((prediction.sd_db.double() ** 2).mean()) - prior, _JITTER) / independent
+    prior = offset_sd_db**2
+    single = max(float((sd_db.double() ** 2).mean()) - prior, _JITTER) / independent
     prior = max(prior, mean**2 - single)
     keep = prior / (prior + single)
     return SessionOffset(keep * mean, math.sqrt(keep * single))
