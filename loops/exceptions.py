@@ -5,7 +5,6 @@
     LoopError
     ├── BadStrategyFile      a person's strategy file cannot be read as a strategy
     ├── BadGuards            a guards file cannot be read as guards
-    ├── BadDesign            a verification is designed so that it could never end in a verdict
     ├── UnknownAgent         an agent that no entry point offers
     ├── UnknownScenario      a job names a class of scenario that its design lacks
     └── ForeignResult        a shard result that does not belong to the job or has another shape
@@ -22,10 +21,6 @@ class BadStrategyFile(LoopError, ValueError):
 
 class BadGuards(LoopError, ValueError):
     """A guards file is not YAML or does not describe guards."""
-
-
-class BadDesign(LoopError, ValueError):
-    """The design of a verification contradicts itself."""
 
 
 class UnknownAgent(LoopError, LookupError):

@@ -32,7 +32,8 @@ class NdtShard(Event):
     guards: list[Guard] = Field(description="All guards in force, defaults included")
     attempt: int = Field(default=1, ge=1)
     scenario_design: str = Field(
-        default="", description="JSON of the classes' severities (loops.inner.scenarios.ScenarioSet); '' for the defaults"
+        default="",
+        description="JSON of the classes' severities (loops.inner.scenarios.ScenarioSet); '' for the defaults",
     )
 
 

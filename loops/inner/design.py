@@ -21,11 +21,11 @@ class Design(Record):
     scenarios: ScenarioSet = Field(default_factory=ScenarioSet)
     guards: list[Guard] = Field(default_factory=load_guards, description="In force for every strategy")
     alpha: float = Field(
-        default=0.05, gt=0, lt=1, description="Probability of harm that a change may have in any class of scenario"
+        default=0.1, gt=0, lt=1, description="Probability of harm that a change may have in any class of scenario"
     )
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Of the whole verdict, over all its looks")
     looks: tuple[int, ...] = Field(
-        default=(96, 192),
+        default=(12, 36, 72),
         min_length=1,
         description="Scenarios of each class after which a verdict may fall; the last is the most that are run",
     )
@@ -37,8 +37,8 @@ class Design(Record):
     def _can_end(self) -> Self:
         if any(b <= a for a, b in pairwise((0, *self.looks))):
             raise ValueError(f"looks must rise: {self.looks}")
-        fewest = smallest_sample(self.alpha, self.error_per_look)
-        if self.looks[-1] < fewest:
+        if not self.approving:
+            fewest = smallest_sample(self.alpha, 1 - self.confidence)
             raise ValueError(
                 f"with {self.looks[-1]} scenarios a class nothing can be approved: {fewest} harmless ones are needed "
                 f"to bound harm by {self.alpha:g} at confidence {self.confidence:g}; raise looks or alpha"
@@ -46,8 +46,21 @@ class Design(Record):
         return self
 
     @property
-    def error_per_look(self) -> float:
-        """The verdict's error probability, shared equally among its looks (Bonferroni)."""
+    def approving(self) -> tuple[int, ...]:
+        """The looks at which a strategy without any harm would be approved; earlier ones can only reject."""
+        for k in range(len(self.looks), 0, -1):
+            if self.looks[-k] >= smallest_sample(self.alpha, (1 - self.confidence) / k):
+                return self.looks[-k:]
+        return ()
+
+    @property
+    def approval_error(self) -> float:
+        """Error of one look that may approve: they share the verdict's equally (Bonferroni)."""
+        return (1 - self.confidence) / len(self.approving)
+
+    @property
+    def rejection_error(self) -> float:
+        """Error of one look in rejecting: all looks share the verdict's equally."""
         return (1 - self.confidence) / len(self.looks)
 
     @property

@@ -1,7 +1,9 @@
 """Guards: what a change must not do, and which of them a candidate breaches in a scenario."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +34,19 @@ def load_guards(path: Path | None = None) -> list[Guard]:
     >>> [label(g) for g in load_guards()][-1]
     'cell RRU.PrbTotDl <= 90 (5 %)'
     """
-    where = str(path) if path else "the default guards"
+    if path is None:
+        return list(_default_guards())
+    return _read(path, str(path))
+
+
+@lru_cache(maxsize=1)
+def _default_guards() -> tuple[Guard, ...]:
+    return tuple(_read(files("loops.inner") / "guards.yaml", "the default guards"))
+
+
+def _read(file: Path | Traversable, where: str) -> list[Guard]:
     try:
-        text = path.read_text(encoding="utf-8") if path else (files("loops.inner") / "guards.yaml").read_text("utf-8")
-        return _GUARDS.validate_python(yaml.safe_load(text))
+        return _GUARDS.validate_python(yaml.safe_load(file.read_text(encoding="utf-8")))
     except OSError as error:
         raise BadGuards(f"cannot read {where}: {error.strerror}; give the path of a guards file in YAML") from None
     except yaml.YAMLError as error:

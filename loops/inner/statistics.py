@@ -1,10 +1,13 @@
 """Exact bounds on a probability, a bound on a mean, and intervals of a paired change."""
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 
+@lru_cache(maxsize=4096)
 def upper_bound(harmful: int, n: int, error: float) -> float:
     """One-sided exact upper bound on a probability (Clopper and Pearson 1934).
 
@@ -25,6 +28,7 @@ def upper_bound(harmful: int, n: int, error: float) -> float:
     return 1.0 if harmful >= n else float(stats.beta.ppf(1 - error, harmful + 1, n - harmful))
 
 
+@lru_cache(maxsize=4096)
 def lower_bound(harmful: int, n: int, error: float) -> float:
     """One-sided exact lower bound on a probability.
 
