@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from schemas.avro import topic_schemas
+from schemas.evolution import differences
 from schemas.exceptions import IncompatibleSchema, RegistryUnavailable
 from schemas.topics import Compatibility, Topic
 
@@ -41,7 +42,8 @@ class Standing(StrEnum):
 class SubjectReport:
     """One subject in the answer to ``check`` and ``register``.
 
-    ``schema_id`` is None where our schema is not registered; ``message`` is the registry's own word on why not.
+    ``schema_id`` is None where our schema is not registered; ``message`` says why it cannot be, in the registry's
+    words where it has any.
     """
 
     subject: str
@@ -82,6 +84,10 @@ class Connection:
         """Schema id of a subject's newest version."""
         return int(self._ask(lambda: self._client.get_latest_version(subject)).schema_id)
 
+    def latest_text(self, subject: str) -> str:
+        """Text of a subject's newest version."""
+        return str(self._ask(lambda: self._client.get_latest_version(subject)).schema.schema_str)
+
     def find(self, subject: str, text: str) -> int | None:
         """Id under which this very schema is registered for the subject, or None."""
         found = self._ask(lambda: self._client.lookup_schema(subject, _avro(text)), missing=None)
@@ -111,7 +117,9 @@ class Connection:
         answer = self._ask(lambda: self._client._rest_client.post(path, body={"schema": text, "schemaType": "AVRO"}))
         if answer.get("is_compatible", False):
             return ""
-        return "; ".join(map(str, answer.get("messages") or ())) or "incompatible; the registry gives no reason"
+        # Apicurio gives no reasons here, only when it refuses to register.
+        reasons = answer.get("messages") or differences(self.latest_text(subject), text)
+        return "; ".join(map(str, reasons)) or "incompatible; the registry gives no reason"
 
     def compatibility(self, subject: str) -> str:
         """The rule of a subject, NONE if it has no rule of its own."""
@@ -124,7 +132,6 @@ class Connection:
     def _ask(self, question: Callable[[], _T], missing: Any = ..., subject: str = "") -> Any:
         """Ask, and turn what goes wrong into an error of ours. ``missing`` answers for «not found»."""
         from confluent_kafka.schema_registry import SchemaRegistryError
-        from httpx import HTTPError
 
         try:
             return question()
@@ -142,15 +149,22 @@ class Connection:
                 f"the registry at {self.url} answers {error.http_status_code}: {error.error_message}\n"
                 "Remedy: look at the registry's log; check that the address ends in its Confluent API, and credentials"
             ) from error
-        except (HTTPError, OSError) as error:
+        except Exception as error:
+            if isinstance(error, ValueError):
+                cause = f"what answers at {self.url} is no schema registry: {error}"
+            elif isinstance(error, OSError) or _is_http_error(error):
+                cause = f"the registry at {self.url} does not answer: {type(error).__name__}"
+            else:
+                raise
             raise RegistryUnavailable(
-                f"the registry at {self.url} does not answer: {type(error).__name__}\n"
+                f"{cause}\n"
                 "Remedy: start it (`twinloop up`), check the address, and that no proxy variable diverts it (NO_PROXY)"
             ) from error
-        except ValueError as error:
-            raise RegistryUnavailable(
-                f"what answers at {self.url} is no schema registry: {error}\nRemedy: check the address"
-            ) from error
+
+
+def _is_http_error(error: Exception) -> bool:
+    # The client uses httpx, httpx2 or requests, by its version and Python's; only the last derives from OSError.
+    return any(base.__module__.partition(".")[0] in ("httpx", "httpx2") for base in type(error).__mro__)
 
 
 def connect(url: str, properties: Mapping[str, object] | None = None) -> Connection:
@@ -208,12 +222,10 @@ def register(connection: Connection, schemas: Mapping[Topic, str] | None = None)
     reports = []
     for topic, text in (schemas or topic_schemas()).items():
         before = _standing(connection, topic, text)
-        if before is not Standing.NEW:
-            _set_rule(connection, topic)
+        # The rule first, so that there is no moment in which a foreign producer could register anything it likes.
+        if connection.compatibility(topic.subject) != topic.compatibility.value:
+            connection.set_compatibility(topic.subject, topic.compatibility)
         schema_id = connection.register(topic.subject, text)
-        # A registry may refuse a rule for a subject that it does not know yet, so a new one gets its rule after.
-        if before is Standing.NEW:
-            _set_rule(connection, topic)
         reports.append(SubjectReport(topic.subject, topic.name, topic.compatibility, before, schema_id))
     return reports
 
@@ -259,11 +271,6 @@ def _check_one(connection: Connection, topic: Topic, text: str) -> SubjectReport
         message = connection.objection(topic.subject, text)
         standing = Standing.INCOMPATIBLE if message else standing
     return SubjectReport(topic.subject, topic.name, topic.compatibility, standing, schema_id, message)
-
-
-def _set_rule(connection: Connection, topic: Topic) -> None:
-    if connection.compatibility(topic.subject) != topic.compatibility.value:
-        connection.set_compatibility(topic.subject, topic.compatibility)
 
 
 def _avro(text: str) -> Any:
