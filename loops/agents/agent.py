@@ -1,0 +1,177 @@
+"""What an agent is, what it sees, and how it speaks.
+
+An agent is a pure function of its view: asked twice it proposes the same strategies under the same ids. It keeps no
+state of its own; what it did before, and what came of it, is in the view.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from importlib.metadata import entry_points
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loops.exceptions import UnknownAgent
+from loops.inner.sharding import digest
+from schemas.names import cell_of
+from schemas.strategies import ConfigChange, Objective, Strategy
+from schemas.topology import Topology
+
+Array = NDArray[np.float64]
+Setting = tuple[str, str, float | str]
+"""Object, attribute, value."""
+
+GROUP = "twinloop.agents"
+
+
+class Fate(StrEnum):
+    """What became of a strategy."""
+
+    OPEN = "open"  # being verified, or in rollout
+    DONE = "done"  # in force
+    REFUSED = "refused"  # rejected by verification
+    UNDECIDED = "undecided"  # verification could not tell, or the plan never began
+    UNDONE = "undone"  # rolled back or failed
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A strategy of an agent, and what came of it.
+
+    Parameters
+    ----------
+    settings
+        What it set.
+    period_end_ms
+        When it was proposed.
+    """
+
+    strategy_id: str
+    agent: str
+    settings: frozenset[Setting]
+    period_end_ms: int
+    fate: Fate
+
+    @cached_property
+    def cells(self) -> frozenset[str]:
+        """DNs of the cells whose objects it set."""
+        return frozenset(cell_of(dn) for dn, _, _ in self.settings)
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkView:
+    """What agents see at the end of a period. Cell axis C in topology order.
+
+    Parameters
+    ----------
+    active
+        [C] unlocked.
+    in_service
+        [C] free of failure.
+    cio_db
+        [C, C] handover bias from a cell (row) towards another.
+    neighbours
+        For each cell its neighbours' indices, longest border first.
+    heirs
+        [C, C] share of a cell's (row) traffic that each other cell would take over if it were off.
+    kpis
+        3GPP name to [C], smoothed over the latest periods, NaN where unknown.
+    forecast
+        3GPP name to [C], expected of the next period.
+    locked
+        Cells that a plan in rollout holds; nothing else should touch them.
+    history
+        Earlier strategies of all agents, oldest first.
+    """
+
+    network_id: str
+    region: str
+    topology: Topology
+    revision: int
+    period_end_ms: int
+    active: NDArray[np.bool_]
+    in_service: NDArray[np.bool_]
+    cio_db: Array
+    neighbours: tuple[tuple[int, ...], ...]
+    heirs: Array
+    kpis: Mapping[str, Array]
+    forecast: Mapping[str, Array]
+    locked: frozenset[str] = frozenset()
+    history: tuple[Attempt, ...] = field(default=())
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """[C] DNs."""
+        return self.topology.cell_names
+
+    def worst(self, kpi: str) -> Array:
+        """[C] the larger of smoothed and expected: what a careful agent goes by; NaN where both are unknown."""
+        nothing = np.full(len(self.cells), np.nan)
+        return np.fmax(self.kpis.get(kpi, nothing), self.forecast.get(kpi, nothing))
+
+    def periods_since(self, time_ms: int) -> float:
+        """Granularity periods from then to now."""
+        return (self.period_end_ms - time_ms) / (1000 * self.topology.granularity_s)
+
+
+class Agent(Protocol):
+    """Proposes strategies. Contract suite: tests/contracts/test_agents.py."""
+
+    @property
+    def name(self) -> str:
+        """Under which it is known; the same as its entry point."""
+
+    def propose(self, view: NetworkView) -> list[Strategy]:
+        """Strategies for the network as it is, best first; often none."""
+
+
+def load_agents(names: Sequence[str]) -> list[Agent]:
+    """Agents by name, from the entry points ``twinloop.agents`` of all installed packages.
+
+    Raises
+    ------
+    UnknownAgent
+        If no package offers one of that name.
+    """
+    found = {e.name: e for e in entry_points(group=GROUP)}
+    for name in names:
+        if name not in found:
+            raise UnknownAgent(
+                f"no agent {name!r}; installed: {', '.join(sorted(found)) or 'none'}. Install the package that offers "
+                f"it under the entry points {GROUP}, or take it out of inner.agents"
+            )
+    return [found[name].load()() for name in names]
+
+
+def strategy(
+    view: NetworkView,
+    agent: str,
+    title: str,
+    settings: Sequence[Setting],
+    objective: Objective,
+    rationale: str = "",
+    priority: int = 5,
+) -> Strategy:
+    """A strategy on this view; its id follows from agent, period and content."""
+    changes = [
+        ConfigChange(change_id=f"{i + 1}", object=o, attribute=a, value=v) for i, (o, a, v) in enumerate(settings)
+    ]
+    content = [agent, view.period_end_ms, objective.model_dump_json(), *(c.model_dump_json() for c in changes)]
+    strategy_id = f"{agent.replace(':', '-')}-{digest(view.network_id, view.region, *content, length=12)}"
+    return Strategy(
+        network_id=view.network_id,
+        event_id=strategy_id,
+        strategy_id=strategy_id,
+        region=view.region,
+        agent=agent,
+        title=title,
+        changes=changes,
+        objective=objective,
+        priority=priority,
+        proposed_at_ms=view.period_end_ms,
+        revision=view.revision,
+        rationale=rationale,
+    )

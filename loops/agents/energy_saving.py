@@ -1,0 +1,123 @@
+"""Switch lightly loaded cells off while their neighbours can carry them; switch them on when load comes back."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from loops.agents.agent import NetworkView, Setting, strategy
+from loops.agents.memory import Memory, Pauses
+from schemas.levers import LOCKED, UNLOCKED
+from schemas.strategies import Direction, Objective, Strategy
+
+PRB, STATE = "RRU.PrbTotDl", "administrativeState"
+# Users at the border of the cells that take them over need more airtime there than at home.
+_DETOUR = 1.8
+
+
+@dataclass(frozen=True)
+class EnergySaving:
+    """Sleeps at most a few cells at a time, and wakes only cells that it has put to sleep itself.
+
+    Parameters
+    ----------
+    sleep_below
+        PRB use, %, below which a cell may sleep.
+    carry_below
+        PRB use, %, below which its heirs must stay once they carry its load.
+    wake_above
+        PRB use, %, of an heir at which a sleeping cell is woken. Well above ``carry_below``, so that it does not
+        swing.
+    most
+        Cells of one proposal.
+    most_asleep
+        Share of all cells that may sleep.
+    min_gain
+        Least relative saving of the whole network's power, per cell put to sleep, that is worth a change.
+    """
+
+    sleep_below: float = 20.0
+    carry_below: float = 55.0
+    wake_above: float = 70.0
+    most: int = 2
+    most_asleep: float = 0.25
+    min_gain: float = 0.005
+    pauses: Pauses = field(default_factory=Pauses)
+    name: str = "energy-saving"
+
+    def propose(self, view: NetworkView) -> list[Strategy]:
+        """Wake what is missed; else, if nothing of its own is under way, let sleep what is not."""
+        memory = Memory(view, self.name, self.pauses)
+        wake = self._missed(view, memory)
+        if wake:
+            return [self._proposal(view, wake, UNLOCKED)]
+        if memory.is_busy:
+            return []
+        sleep = self._idle(view, memory)
+        return [self._proposal(view, sleep, LOCKED)] if sleep else []
+
+    def _missed(self, view: NetworkView, memory: Memory) -> list[int]:
+        """Cells that it put to sleep and whose neighbours are loaded."""
+        load = view.worst(PRB)
+        asleep = [
+            c
+            for c, dn in enumerate(view.cells)
+            if not view.active[c] and memory.in_force().get((dn, STATE), ("", "", ""))[2] == LOCKED
+        ]
+        return [
+            c
+            for c in asleep
+            if any(load[n] > self.wake_above for n in view.neighbours[c]) and not memory.rests([view.cells[c]])
+        ][: self.most]
+
+    def _idle(self, view: NetworkView, memory: Memory) -> list[int]:
+        """Cells that may sleep, least loaded first, none an heir of another."""
+        load = view.worst(PRB)
+        room = int(self.most_asleep * len(view.cells)) - int((~view.active).sum())
+        carried = load.copy()  # what each cell will have to carry
+        chosen: list[int] = []
+        for c in np.argsort(load, kind="stable").tolist():
+            if len(chosen) >= min(self.most, room) or not load[c] < self.sleep_below:
+                break
+            heirs = np.flatnonzero(view.heirs[c] > 0)
+            after = carried[heirs] + _DETOUR * view.heirs[c, heirs] * load[c]
+            if (
+                view.active[c]
+                and view.in_service[c]
+                and not set(heirs) & set(chosen)
+                and not any(view.heirs[other, c] > 0 for other in chosen)
+                and bool((after < self.carry_below).all())  # an heir of unknown load is NaN, and not below anything
+                and not memory.rests([view.cells[c]])
+            ):
+                chosen.append(c)
+                carried[heirs] = after
+        return chosen
+
+    def _proposal(self, view: NetworkView, cells: list[int], state: str) -> Strategy:
+        load = view.worst(PRB)
+        settings: list[Setting] = [(view.cells[c], STATE, state) for c in cells]
+        names = ", ".join(_short(view.cells[c]) for c in cells)
+        if state == LOCKED:
+            loads = ", ".join(f"{load[c]:.0f} %" for c in cells)
+            return strategy(
+                view,
+                self.name,
+                f"Switch off {names}",
+                settings,
+                Objective(kpi="PEE.AvgPower", direction=Direction.DOWN, min_gain=self.min_gain * len(cells)),
+                f"PRB use of {loads}; their neighbours stay below {self.carry_below:g} % with it",
+            )
+        return strategy(
+            view,
+            self.name,
+            f"Switch on {names}",
+            settings,
+            Objective(kpi="DRB.UEThpDl", direction=Direction.UP),
+            f"a neighbour is above {self.wake_above:g} % PRB use",
+            priority=7,
+        )
+
+
+def _short(cell: str) -> str:
+    """gnb7-3 for a long name."""
+    element, _, number = cell.partition(",GNBDUFunction")
+    return f"{element.rpartition('=')[2]}-{number.rpartition('=')[2]}"

@@ -1,0 +1,62 @@
+"""What an agent learns from its own past: wait after acting, and do not repeat what was refused or undone lately."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from loops.agents.agent import Attempt, Fate, NetworkView, Setting
+
+
+@dataclass(frozen=True)
+class Pauses:
+    """Periods for which an agent leaves a cell alone after an attempt on it.
+
+    Parameters
+    ----------
+    done
+        After a change came into force: let it show what it does.
+    refused
+        After verification rejected it: the network must have changed first.
+    undecided
+        After verification could not tell.
+    undone
+        After it was rolled back: the twin was wrong about this cell.
+    """
+
+    done: float = 10
+    refused: float = 20
+    undecided: float = 8
+    undone: float = 40
+
+    def after(self, fate: Fate) -> float:
+        """Pause after that fate; endless while it is open."""
+        return {
+            Fate.OPEN: float("inf"),
+            Fate.DONE: self.done,
+            Fate.REFUSED: self.refused,
+            Fate.UNDECIDED: self.undecided,
+            Fate.UNDONE: self.undone,
+        }[fate]
+
+
+class Memory:
+    """The past of one agent in a view."""
+
+    def __init__(self, view: NetworkView, agent: str, pauses: Pauses) -> None:
+        self._view, self._pauses = view, pauses
+        self.own: tuple[Attempt, ...] = tuple(a for a in view.history if a.agent == agent)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something of this agent is still being verified or rolled out."""
+        return any(a.fate is Fate.OPEN for a in self.own)
+
+    def rests(self, cells: Iterable[str]) -> bool:
+        """Whether any of the cells must be left alone: held by a plan, or touched too lately by this agent."""
+        cells = frozenset(cells)
+        return bool(cells & self._view.locked) or any(
+            cells & a.cells and self._view.periods_since(a.period_end_ms) < self._pauses.after(a.fate) for a in self.own
+        )
+
+    def in_force(self) -> dict[tuple[str, str], Setting]:
+        """What this agent has set last and brought into force, by object and attribute."""
+        return {(s[0], s[1]): s for a in self.own if a.fate is Fate.DONE for s in sorted(a.settings, key=str)}
