@@ -111,12 +111,11 @@ class EpochGovernance:
     def __init__(self, topology: Topology, serde: Serde, settings: GovernanceSettings | None = None) -> None:
         self.topology = topology
         self.settings = settings or GovernanceSettings()
-        network = NetworkIndex(topology)
+        self._network = network = NetworkIndex(topology)
         self._elements = topology.managed_elements
         self._pm = PmInspector(network, serde, self.settings)
         self._events = EventInspector(network, serde, self.settings)
         self._tabulator = Tabulator(len(topology.cells), len(self._elements), self.settings)
-        self._cell_index = network.cell
 
     def initial(self) -> GovernanceState:
         """Nothing seen, no period closed."""
@@ -183,10 +182,10 @@ class EpochGovernance:
             or self._tabulator.blank(grid.end_ms),
             tables=tables.tables,
             measurements=measurements_of(
-                [e for e in events if isinstance(e, MeasurementReport)], self._cell_index, len(self.topology.cells)
+                [e for e in events if isinstance(e, MeasurementReport)], self._network.cell, len(self.topology.cells)
             ),
             configuration=changed,
-            out_of_service=np.array(cells_out_of_service(alarms, self.topology), dtype=bool),
+            out_of_service=cells_out_of_service(alarms, self._network),
             counts=after.counts,
             epoch_counts=epoch_counts,
             quality=tables.quality,

@@ -2,6 +2,8 @@
 
 from functools import lru_cache
 
+import numpy as np
+
 from schemas.exceptions import InvalidName
 from schemas.names import canonical, cell_of, managed_element_of
 from schemas.topology import Topology
@@ -14,7 +16,7 @@ class NetworkIndex:
         self.topology = topology
         self.cells = {name: i for i, name in enumerate(topology.cell_names)}
         self.elements = {name: i for i, name in enumerate(topology.managed_elements)}
-        self.element_of_cell = tuple(self.elements[managed_element_of(name)] for name in topology.cell_names)
+        self.element_of_cell = np.array([self.elements[managed_element_of(name)] for name in topology.cell_names])
         # What was refused once is refused again without parsing; bounded, because names come from outside.
         self._lookup = lru_cache(maxsize=65_536)(self._find)
 

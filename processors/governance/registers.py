@@ -7,10 +7,13 @@ sent once more) never undoes what happened after it.
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from processors.governance.network import NetworkIndex
 from schemas.levers import LEVERS
 from schemas.names import canonical, cell_of, managed_element_of, parse
 from schemas.telemetry import Alarm, ConfigurationReport, Severity
-from schemas.topology import Topology
 
 ConfigKey = tuple[str, str]  # object, attribute
 AlarmKey = tuple[str, str]  # managed element, alarm id
@@ -45,19 +48,20 @@ def forget_cleared(active: Mapping[AlarmKey, ActiveAlarm], before_ms: int) -> di
     }
 
 
-def cells_out_of_service(active: Mapping[AlarmKey, ActiveAlarm], topology: Topology) -> list[bool]:
+def cells_out_of_service(active: Mapping[AlarmKey, ActiveAlarm], network: NetworkIndex) -> NDArray[np.bool_]:
     """Which cells are out of service, [C].
 
     A CRITICAL alarm says that its object is totally out of service (ITU-T X.733 8.1.2.3). On a cell it concerns that
-    cell, on anything above the cells all cells of the managed element.
+    cell, on the managed element or its GNBDUFunction all its cells.
     """
-    down = {alarm.object for alarm in active.values() if alarm.severity is Severity.CRITICAL}
-    cells = {dn for dn in down if parse(dn)[-1].cls in ("NRCellDU", "NRCellCU", "NRSectorCarrier")}
-    named = {cell_of(dn) for dn in cells}
-    elements = {
-        managed_element_of(dn) for dn in down - cells if parse(dn)[-1].cls in ("ManagedElement", "GNBDUFunction")
-    }
-    return [cell in named or managed_element_of(cell) in elements for cell in topology.cell_names]
+    down = np.zeros(len(network.cells), dtype=bool)
+    for dn in {alarm.object for alarm in active.values() if alarm.severity is Severity.CRITICAL}:
+        kind = parse(dn)[-1].cls
+        if kind in ("NRCellDU", "NRCellCU", "NRSectorCarrier"):
+            down[network.cells[cell_of(dn)]] = True
+        elif kind in ("ManagedElement", "GNBDUFunction"):
+            down |= network.element_of_cell == network.elements[managed_element_of(dn)]
+    return down
 
 
 class ConfigValue(NamedTuple):
