@@ -160,5 +160,10 @@ def _default(field: dict[str, Any]) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [f"| {' | '.join(head)} |", f"|{'|'.join(' --- ' for _ in head)}|"]
-    lines += [f"| {' | '.join(' '.join(cell.split()).replace('|', r'\|') for cell in row)} |" for row in rows]
+    lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """One line, in which a bar does not end the cell."""
+    return " ".join(text.split()).replace("|", "\\|")
