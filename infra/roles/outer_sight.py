@@ -13,7 +13,6 @@ from loops.outer.history import KpiHistory, history_from_rows
 from loops.outer.inputs import Inputs
 from loops.outer.plan import Attribute, Plan
 from loops.outer.settings import OuterSettings
-from processors.governance.registers import cells_out_of_service
 from processors.twin_sync import TwinSync
 from schemas.topology import Topology
 
@@ -76,11 +75,11 @@ class Sight:
             saved = store.load(f"{context.network_id}|{context.region}", revision)
         except KeyError:
             return NOTHING
-        governance = self._sync.load(saved.payload).governance
-        down = cells_out_of_service(governance.alarms, self._topology)
+        state = self._sync.load(saved.payload)
+        in_service = state.twin.environment.in_service.tolist()
         return Known(
-            {key: entry.value for key, entry in governance.configuration.items()},
-            frozenset(c for c, out in zip(self._topology.cell_names, down, strict=True) if out),
+            {key: entry.value for key, entry in state.governance.configuration.items()},
+            frozenset(c for c, up in zip(self._topology.cell_names, in_service, strict=True) if not up),
         )
 
     def _history(self, connection: Connection, period_end_ms: int, plans: list[Plan]) -> KpiHistory:

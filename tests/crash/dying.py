@@ -15,7 +15,9 @@ from infra.settings import Settings
 # Children are forked from a process that has imported everything and done nothing: a start takes milliseconds, and
 # no child inherits threads or connections.
 _SPAWN = multiprocessing.get_context("forkserver")
-_SPAWN.set_forkserver_preload(["infra.roles.twin", "infra.roles.features", "streams.kafka", "tests.crash.dying"])
+_SPAWN.set_forkserver_preload(
+    ["infra.roles.twin", "infra.roles.features", "infra.roles.outer", "streams.kafka", "tests.crash.dying"]
+)
 _DEADLINE_S = 60.0
 
 
