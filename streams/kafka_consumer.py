@@ -123,12 +123,6 @@ class KafkaConsumer:
             raise ConsumerMisuse(f"consumer {self.name!r} has no group to commit in", "name a group")
         if not frontier:
             return
-        counts = self._partitions({topic for topic, _ in frontier})
-        missing = [place for place in frontier if place[1] >= counts[place[0]]]
-        if missing:
-            raise TopicMissing(
-                f"topic {missing[0][0]!r} has no partition {missing[0][1]}", "create it with ensure_topics"
-            )
         stolen = sorted(frontier.keys() - self._position.keys()) if self._subscribed else []
         if stolen:  # the broker knows members, not who owns what: it would take these
             raise self._moved_on(f"{stolen} moved on")

@@ -157,7 +157,7 @@ class MemoryTransport:
                 self._refusals[topic] -= 1
                 return None
             p = spread % count if key is None else partition_of(key, count)
-            at = self._clock.now_ms() if timestamp_ms is None else timestamp_ms
+            at = timestamp_ms or self._clock.now_ms()
             message = Message(topic, p, self._end((topic, p)), key, value, at, tuple(headers))
             self._logs[topic, p].append(message)
             self._changed.notify_all()

@@ -1,6 +1,7 @@
 """For tests of whatever reads a topic: inputs in which crashes, pauses and the end are values; and waiting.
 
 >>> consumer = ScriptedConsumer([Message("t", 0, 0, None, b"a", 0), Pause(), Crash()])
+>>> consumer.assign({("t", 0): 0})
 >>> len(consumer.poll(10, 0)), len(consumer.poll(10, 0))
 (1, 0)
 >>> consumer.poll(10, 0)

@@ -65,7 +65,7 @@ class Producer(Protocol):
     ) -> None:
         """Hand over a message; it is safe only after ``flush``.
 
-        Blocks while the local queue is full. ``timestamp_ms`` is event time; None takes the present.
+        Blocks while the local queue is full. ``timestamp_ms`` is event time; None and 0 take the present.
         ``key`` None lets the transport choose a partition.
         """
         ...
@@ -117,7 +117,7 @@ class Consumer(Protocol):
         ...
 
     def poll(self, max_messages: int, timeout_s: float) -> list[Message]:
-        """Up to that many messages; waits for the first one up to the timeout, then returns what is there.
+        """Up to that many messages (at least 1); waits for the first one up to the timeout, then returns what is there.
 
         Returns nothing before the timeout when it finds the end of the last partition (see ``at_end``).
 
