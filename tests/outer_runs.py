@@ -196,14 +196,19 @@ class Rig:
 
     def events(self, where: Topic) -> list[Event]:
         """What is on a topic of this network."""
-        consumer = self.context.transport.consumer("look")
-        consumer.assign(self.context.transport.begin_offsets([where.name]))
-        found: list[Event] = []
-        while not consumer.at_end():
-            found += [
-                self.context.serde.decode(where, m.value)
-                for m in consumer.poll(500, 0.5)
-                if (m.key or b"").split(b"|")[0] == self.context.network_id.encode()
-            ]
-        consumer.close()
-        return found
+        return events_on(self.context, where)
+
+
+def events_on(context: Context, where: Topic) -> list[Event]:
+    """What is on a topic of the context's network."""
+    consumer = context.transport.consumer("look")
+    consumer.assign(context.transport.begin_offsets([where.name]))
+    found: list[Event] = []
+    while not consumer.at_end():
+        found += [
+            context.serde.decode(where, m.value)
+            for m in consumer.poll(500, 0.5)
+            if (m.key or b"").split(b"|")[0] == context.network_id.encode()
+        ]
+    consumer.close()
+    return found
