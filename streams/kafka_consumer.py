@@ -19,6 +19,7 @@ _LOG = logging.getLogger(__name__)
 # All that a listener does when partitions move. The broker waits ten times as long (max.poll.interval.ms).
 _REBALANCE_S = 30.0
 _REQUEST_S = 30.0
+_CONSUME_LIMIT = 1_000_000  # of the C client
 _GONE = (
     KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS,
     KafkaError.FENCED_INSTANCE_ID, KafkaError._ASSIGNMENT_LOST, KafkaError.STALE_MEMBER_EPOCH,
@@ -90,7 +91,7 @@ class KafkaConsumer:
             first = self._raw.poll(max(deadline - time.monotonic(), 0))
             batch = self._keep([first] if first is not None else [])
             if first is not None and len(batch) < max_messages and self._trouble is None:
-                batch += self._keep(self._raw.consume(max_messages - len(batch), 0))
+                batch += self._keep(self._raw.consume(min(max_messages - len(batch), _CONSUME_LIMIT), 0))
             if not batch:
                 self._raise_trouble()
             if batch or time.monotonic() >= deadline or (self.at_end() and not ended):

@@ -19,7 +19,7 @@ from streams.frontier import (
 )
 from streams.memory import MemoryTransport
 from streams.testing import Crash, EndOfInput, Pause, ScriptedConsumer, wait_until
-from streams.transport import Message
+from streams.transport import Consumer, Message
 
 _PM = topic("telemetry.pm")
 
@@ -108,7 +108,7 @@ def messages(*offsets: int) -> list[Message]:
 
 def test_a_script_cuts_polls_crashes_and_ends() -> None:
     a, b, c = messages(0, 1, 2)
-    consumer = ScriptedConsumer([a, Pause(), b, Crash(), c, EndOfInput(), *messages(3)])
+    consumer: Consumer = ScriptedConsumer([a, Pause(), b, Crash(), c, EndOfInput(), *messages(3)])
     consumer.assign({("t", 0): 0})
     assert consumer.poll(10, 0) == [a]
     assert consumer.poll(10, 0) == []
