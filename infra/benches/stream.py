@@ -173,10 +173,10 @@ def _fill(transport: Transport, serde: Serde, load: Load) -> list[bytes]:
 def _epochs(transport: Transport, serde: Serde, load: Load) -> Iterator[Epoch]:
     with closing(EpochReader(transport, serde, _NETWORK, "bench")) as reader:
         reader.start({}, None)
-        left = load.periods
-        while left:
-            for epoch in reader.read(1.0):
-                left -= 1
+        given = 0
+        while given < load.periods:
+            for epoch in reader.read(1.0)[: load.periods - given]:
+                given += 1
                 yield epoch
 
 
