@@ -1,0 +1,103 @@
+"""How far a twin is to be trusted with a verdict, from its own fidelity and from how it predicted lately."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from loops.inner.evidence import Array, Basis
+from schemas.names import cell_of
+from schemas.strategies import Strategy
+from twin_core.exceptions import TwinError
+from twin_core.kpis import KPIS, PRB, THROUGHPUT, UNSERVED, USERS
+from twin_core.twin import Twin
+
+# Fewer periods than this say nothing about how much predictions miss by.
+_FEWEST = 3
+# Share of cells without telemetry in the last periods from which on the data is not enough to judge on.
+_MOST_SILENT = 0.25
+
+
+def basis_of(
+    twin: Twin,
+    newest_ms: int,
+    residuals: Mapping[str, Array] | None = None,
+    strategy: Strategy | None = None,
+    silent: Sequence[str] = (),
+) -> Basis:
+    """What a verdict on this twin rests on.
+
+    Parameters
+    ----------
+    newest_ms
+        Event time of the newest telemetry known.
+    residuals
+        KPI to [n, C] observed minus predicted, one period ahead, of the latest periods; NaN where missing.
+    strategy
+        To see whether it fits the network at all.
+    silent
+        DNs of cells that have not reported lately.
+    """
+    problems = []
+    cells = len(twin.network.cells)
+    if len(silent) > _MOST_SILENT * cells:
+        problems.append(f"{len(silent)} of {cells} cells have sent no telemetry lately")
+    elif strategy is not None and (mute := sorted(set(silent) & touched(strategy))):
+        problems.append(f"cells that it changes have sent no telemetry lately: {', '.join(mute)}")
+    if strategy is not None and (misfit := _misfit(twin, strategy)):
+        problems.append(misfit)
+    return Basis(
+        period_end_ms=twin.period_end_ms,
+        newest_ms=newest_ms,
+        granularity_s=twin.network.topology.granularity_s,
+        gate_open=twin.gate_open,
+        model_versions=dict(twin.model_versions),
+        noise_sd=noise_of(residuals or {}, twin),
+        problems=tuple(problems),
+    )
+
+
+def touched(strategy: Strategy) -> set[str]:
+    """DNs of the cells whose objects a strategy sets."""
+    return {cell_of(c.object) for c in strategy.changes}
+
+
+def _misfit(twin: Twin, strategy: Strategy) -> str:
+    """Why a strategy cannot be put into force on this network, '' if it can."""
+    try:
+        twin.configuration.with_changes(twin.network, strategy.changes)
+    except TwinError as error:
+        return f"it does not fit the network: {error}"
+    return ""
+
+
+def noise_of(residuals: Mapping[str, Array], twin: Twin) -> dict[str, Array]:
+    """[C + 1] standard deviation of one period's observation about its prediction, for each KPI; the network last.
+
+    Root mean square of the residuals, so that a bias counts as well. The network's follows from the period's residuals
+    of all cells, taken together as the network's KPI is: sums, or means weighted by users or by none.
+    """
+    users = twin.predicted[USERS].numpy()
+    out = {}
+    for kpi in KPIS:
+        given = residuals.get(kpi)
+        cells = len(twin.network.cells)
+        if given is None or len(given) < _FEWEST:
+            # What is not reported cannot be observed to differ: unserved demand is the twin's own measure.
+            out[kpi] = np.full(cells + 1, 0.0 if kpi == UNSERVED else np.nan)
+            continue
+        known = np.isfinite(given)
+        total = np.where(known, given, 0.0)
+        weight = known * (users if kpi == THROUGHPUT else 1.0)
+        whole = (total * weight).sum(axis=1)
+        if kpi in (THROUGHPUT, PRB):
+            whole = whole / np.maximum(weight.sum(axis=1), 1e-9)
+        n = known.sum(axis=0)
+        per_cell = np.where(n >= _FEWEST, np.sqrt((total**2).sum(axis=0) / np.maximum(n, 1)), np.nan)
+        out[kpi] = np.append(per_cell, np.sqrt(np.mean(whole**2)))
+    return out
+
+
+def by_cell(power_w: Array, twin: Twin) -> Array:
+    """[n, C] residuals of power from [n, E] of managed elements: each cell bears its share, so that they sum up."""
+    of = twin.network.element_of.numpy()
+    return np.asarray(power_w[:, of] / np.bincount(of)[of])

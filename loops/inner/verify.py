@@ -1,0 +1,97 @@
+"""Drive verifications to their reports, over ports or within this process."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from loops.inner.coordinator import Patience, Verification
+from loops.inner.evaluate import evaluate
+from loops.inner.evidence import Basis
+from loops.inner.ports import ResultSource, ShardQueue
+from loops.inner.sharding import Job
+from schemas.ndt import NdtReport, NdtShard, NdtShardResult
+from twin_core.twin import Twin
+
+# Longest wait for results before deadlines and the stop flag are looked at.
+_POLL_S = 0.5
+
+
+def verify_all(
+    verifications: Sequence[Verification],
+    queue: ShardQueue,
+    results: ResultSource,
+    stopped: Callable[[], bool],
+    now: Callable[[], float] = time.monotonic,
+) -> bool:
+    """Run verifications until each has its report.
+
+    Shards of all jobs are out at once, so that workers are never idle while a job waits for its next wave.
+
+    Parameters
+    ----------
+    stopped
+        Looked at about twice a second.
+    now
+        Seconds of a clock that does not jump back; deadlines of shards go by it, verdicts do not.
+
+    Returns
+    -------
+    bool
+        False if it was stopped before all were done.
+    """
+    by_job = {v.job.job_id: v for v in verifications}
+    queue.send([shard for v in verifications for shard in v.start(now())])
+    while open_ := [v for v in verifications if v.report is None]:
+        if stopped():
+            return False
+        again = [
+            shard
+            for r in results.poll(_wait_s(open_, now()))
+            if r.job_id in by_job
+            for shard in by_job[r.job_id].receive(r, now())
+        ]
+        again += [shard for v in open_ for shard in v.overdue(now())]
+        if again:
+            queue.send(again)
+    return True
+
+
+def _wait_s(open_: Sequence[Verification], now_s: float) -> float:
+    deadlines = [d - now_s for v in open_ if (d := v.next_deadline_s) is not None]
+    return max(0.0, min([_POLL_S, *deadlines]))
+
+
+class LocalWorkers:
+    """Queue, worker and results in one: computes shards in this process when results are asked for.
+
+    Parameters
+    ----------
+    twins
+        Revision to twin.
+    """
+
+    def __init__(self, twins: Mapping[int, Twin], device: torch.device | str = "cpu") -> None:
+        self._twins, self._device = twins, device
+        self._waiting: deque[NdtShard] = deque()
+
+    def send(self, shards: Sequence[NdtShard]) -> None:
+        """Put shards on the queue."""
+        self._waiting.extend(shards)
+
+    def poll(self, timeout_s: float) -> list[NdtShardResult]:
+        """Compute the next shard; nothing if none waits."""
+        if not self._waiting:
+            return []
+        shard = self._waiting.popleft()
+        return [evaluate(shard, self._twins[shard.revision], "local", self._device)]
+
+
+def verify_here(job: Job, basis: Basis, twin: Twin, device: torch.device | str = "cpu") -> NdtReport:
+    """Verify one strategy in this process; the same verdict as workers would give."""
+    verification = Verification(job, basis, Patience(deadline_s=float("inf"), attempts=1))
+    workers = LocalWorkers({job.revision: twin}, device)
+    verify_all([verification], workers, workers, lambda: False)
+    assert verification.report is not None
+    return verification.report
