@@ -14,7 +14,7 @@ from infra.storage.rows import upsert
 from processors.epoch_reader import EpochReader
 from processors.twin_sync import TwinState, TwinSync
 from schemas.base import Event
-from schemas.topics import DLQ, LATE, TWIN_UPDATES, Topic
+from schemas.topics import DLQ, LATE, TWIN_UPDATES, Topic, topic
 from schemas.topology import Topology
 from schemas.twin import EventCounts, TwinUpdate
 from streams.serde import Serde
@@ -115,10 +115,10 @@ def logged(database_url: str, network_id: str = NETWORK) -> list[TwinUpdate]:
     return [TwinUpdate.model_validate(row[0]) for row in rows]
 
 
-def messages_on(transport: Transport, where: Topic) -> list[Message]:
-    """Everything on a topic."""
+def messages_on(transport: Transport, *where: Topic) -> list[Message]:
+    """Everything on some topics."""
     consumer = transport.consumer("look")
-    consumer.assign(transport.begin_offsets([where.name]))
+    consumer.assign(transport.begin_offsets([t.name for t in where]))
     out: list[Message] = []
     while not consumer.at_end():
         out += consumer.poll(1000, 0.5)
@@ -142,7 +142,12 @@ def check_equals(transport: Transport, serde: Serde, database_url: str, calm: Ca
     rows = logged(database_url, network_id)
     assert {r.revision: r.state_hash for r in rows} == calm.hashes
     assert rows[-1].counts == calm.counts
-    assert ids_on(transport, serde, LATE, network_id) == calm.late
-    assert ids_on(transport, serde, DLQ, network_id) == calm.dead
-    told = [e for e in events_on(transport, serde, TWIN_UPDATES, network_id) if isinstance(e, TwinUpdate)]
-    assert {update.revision: update.state_hash for update in told} == calm.hashes
+    said: dict[str, list[Event]] = {t.name: [] for t in (LATE, DLQ, TWIN_UPDATES)}
+    for message in messages_on(transport, LATE, DLQ, TWIN_UPDATES):
+        event = serde.decode(topic(message.topic), message.value)
+        if event.network_id == network_id:
+            said[message.topic].append(event)
+    assert {e.event_id for e in said[LATE.name]} == calm.late
+    assert {e.event_id for e in said[DLQ.name]} == calm.dead
+    updates = [e for e in said[TWIN_UPDATES.name] if isinstance(e, TwinUpdate)]
+    assert {update.revision: update.state_hash for update in updates} == calm.hashes

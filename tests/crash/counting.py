@@ -1,11 +1,12 @@
 """Counts topics with plain confluent-kafka. Imports nothing of twinloop, so that it cannot share its mistakes."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
 TELEMETRY = ("telemetry.pm", "telemetry.mr", "telemetry.fm", "telemetry.cm")
+LETTERS = ("telemetry.late", "telemetry.dlq")
 
 
 class Counts(NamedTuple):
@@ -19,13 +20,15 @@ class Counts(NamedTuple):
 
 def count(bootstrap: str, network_id: str) -> Counts:
     """Read the topics from beginning to end."""
-    telemetry = [m for m in _read(bootstrap, TELEMETRY) if _network(m) == network_id]
-    late, dead = (
-        {dict(m.headers() or [])["event_id"] for m in _read(bootstrap, [topic]) if _network(m) == network_id}
-        for topic in ("telemetry.late", "telemetry.dlq")
-    )
-    again = [m for m in telemetry if "twinloop-reinjected" in dict(m.headers() or [])]
+    ours = [m for m in _read(bootstrap, (*TELEMETRY, *LETTERS)) if _network(m) == network_id]
+    telemetry = [m for m in ours if m.topic() in TELEMETRY]
+    late, dead = ({_headers(m)["event_id"] for m in ours if m.topic() == topic} for topic in LETTERS)
+    again = [m for m in telemetry if "twinloop-reinjected" in _headers(m)]
     return Counts(len({(m.topic(), m.partition(), m.offset()) for m in telemetry}), len(again), len(late), len(dead))
+
+
+def _headers(message: Message) -> dict[str, Any]:
+    return dict(message.headers() or [])
 
 
 def _network(message: Message) -> str:

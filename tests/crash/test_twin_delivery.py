@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from infra.dead_letters import Outcome, replay_letters
 from infra.local.services import LocalServices
 from infra.roles.base import Context
 from infra.roles.twin import TwinRole, group_of
@@ -179,6 +180,23 @@ def test_another_process_takes_over_when_the_first_is_killed(installed: Installa
             installed.wait_for(LAST)
             assert second.stop() == 0, "SIGTERM ends it in good order"
     installed.finish()
+
+
+def test_letters_sent_again_are_counted_apart(installed: Installation) -> None:
+    feed_all(installed)
+    with running(TwinRole(installed.context)):
+        installed.wait_for(LAST)
+    answers = replay_letters(installed.context, actor="person:test")
+    assert sorted(a.outcome for a in answers) == [Outcome.IMPOSSIBLE] * 2 + [Outcome.SENT] * 2
+    installed.feed.barrier(LAST + 1)
+    with TwinProcess(installed.settings, Death(5, period_end(LAST + 1))) as twin:
+        twin.await_death()
+    counts = logged(installed.database_url, installed.network_id)[-1].counts
+    seen = count(installed.services.endpoints.bootstrap_servers, installed.network_id)
+    assert (seen.telemetry, seen.reinjected) == (counts.ingested, counts.reinjected)
+    assert counts.reinjected == 2
+    assert (seen.late, seen.dead_lettered) == (counts.late, counts.dead_lettered)
+    assert counts.dead_lettered == 6, "poison stays poison"
 
 
 def test_order_of_managed_elements_changes_nothing(installed: Installation) -> None:

@@ -14,6 +14,7 @@ from infra.storage.database import connect
 from infra.storage.revisions import PostgresSnapshotStore
 from infra.storage.timeseries import read_features, read_kpis
 from processors.twin_sync import twin_of
+from schemas.exceptions import RegistryUnavailable
 from schemas.telemetry import Severity
 from schemas.topics import FEATURES, TELEMETRY, TWIN_UPDATES
 from streams.frontier import from_records
@@ -155,6 +156,27 @@ def test_a_twin_that_breaks_off_after_a_step_changes_nothing(
         role.run(threading.Event())
     with running(TwinRole(context())):
         wait_for(database_url, period_end(5))
+    check_equals(transport, SERDE, database_url, calm_run(transport, SERDE))
+
+
+def test_a_registry_that_is_away_makes_no_dead_letters(
+    transport: MemoryTransport, database_url: str, context: Callable[..., Context]
+) -> None:
+    class Away(LocalIds):
+        """Answers from the third question on."""
+
+        asked = 0
+
+        def schema_of(self, schema_id: int) -> str:
+            self.asked += 1
+            if self.asked < 3:
+                raise RegistryUnavailable("the registry does not answer; start it")
+            return super().schema_of(schema_id)
+
+    ids = Away()
+    with running(TwinRole(replace(context(), serde=Serde(ids)))):
+        wait_for(database_url, period_end(5))
+    assert ids.asked >= 3
     check_equals(transport, SERDE, database_url, calm_run(transport, SERDE))
 
 
