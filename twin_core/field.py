@@ -13,6 +13,7 @@ at most ``max_reports`` are kept, spread over the map.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -153,23 +154,19 @@ class FieldModel:
         kept = _spread(_double(reports.take(usable)), settings.max_reports)
         if len(kept) < 3:
             raise InvalidObservation(f"a field needs at least 3 reports with value and position; got {len(kept)}")
-        logs = {name: torch.tensor(math.log(median), dtype=torch.float64) for name, (median, _) in _PRIOR.items()}
-        for value in logs.values():
-            value.requires_grad_()
-        optimiser = torch.optim.Adam(list(logs.values()), lr=settings.learning_rate)
+        prior = torch.tensor(list(_PRIOR.values()), dtype=torch.float64)
+        median, width = prior[:, 0].log(), prior[:, 1]
         distance, shared = _distance(kept, kept), _shared(kept, kept)
-        for _ in range(settings.steps):
-            optimiser.zero_grad()
-            parameters = {name: value.exp() for name, value in logs.items()}
-            factor, ones, mean, residual = _solve(distance, shared, kept.rsrp_dbm, parameters, settings)
-            loss = 0.5 * (residual * torch.cholesky_solve(residual, factor)).sum() + factor.diagonal().log().sum()
-            loss = loss + 0.5 * ones.sum().log()
-            for name, (median, width) in _PRIOR.items():
-                loss = loss + 0.5 * ((logs[name] - math.log(median)) / width) ** 2
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+
+        def loss(logs: Tensor) -> Tensor:
+            parameters = dict(zip(_PRIOR, logs.exp(), strict=True))
+            factor, ones, _, residual = _solve(distance, shared, kept.rsrp_dbm, parameters, settings)
+            fit = 0.5 * (residual * torch.cholesky_solve(residual, factor)).sum() + factor.diagonal().log().sum()
+            return fit + 0.5 * ones.sum().log() + 0.5 * (((logs - median) / width) ** 2).sum()
+
+        logs = _descend(loss, median, settings)
         with torch.no_grad():
-            parameters = {name: value.detach().exp() for name, value in logs.items()}
+            parameters = dict(zip(_PRIOR, logs.exp(), strict=True))
             factor, ones, mean, residual = _solve(distance, shared, kept.rsrp_dbm, parameters, settings)
             weights = torch.cholesky_solve(residual, factor)
         values = {name: float(value) for name, value in parameters.items()}
@@ -247,6 +244,19 @@ def learn_offset(residual_db: Tensor, independent: int, sd_db: Tensor, offset_sd
     prior = max(prior, mean**2 - single)
     keep = prior / (prior + single)
     return SessionOffset(keep * mean, math.sqrt(keep * single))
+
+
+def _descend(loss: Callable[[Tensor], Tensor], start: Tensor, settings: FieldSettings) -> Tensor:
+    """Adam (Kingma & Ba 2015). By hand, because importing ``torch.optim`` takes seconds and this a few lines."""
+    at, first, second = start.clone(), torch.zeros_like(start), torch.zeros_like(start)
+    for step in range(1, settings.steps + 1):
+        variable = at.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(loss(variable), variable)
+        first = 0.9 * first + 0.1 * slope
+        second = 0.999 * second + 0.001 * slope**2
+        pace = (second / (1 - 0.999**step)).sqrt() + 1e-8
+        at = at - settings.learning_rate * first / (1 - 0.9**step) / pace
+    return at
 
 
 def _double(reports: FieldReports) -> FieldReports:

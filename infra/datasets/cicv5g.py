@@ -207,13 +207,12 @@ def _identity(cell_id: str) -> tuple[str, str]:
 
 
 def _topology(cells: list[tuple[str, str]], rows: pd.DataFrame, network_id: str) -> Topology:
-    """Sites where the strongest tenth of their reports was made, for want of their positions; 10 W, no direction."""
+    """Sites in the middle of what they served, for want of their positions; 10 W, no direction."""
     sites = []
+    middle = rows.groupby(rows["cell_id"].map({cell: _identity(cell)[0] for _, cell in cells}))[["x_m", "y_m"]].median()
     for band, cell in cells:
         element, number = _identity(cell)
-        mine = rows[rows["cell_id"].str.startswith(element) & rows["x_m"].notna()]
-        strong = mine[mine["rsrp_dbm"] >= mine["rsrp_dbm"].quantile(0.9)]
-        x, y = strong[["x_m", "y_m"]].median().fillna(0.0)
+        x, y = middle.loc[element].fillna(0.0).to_numpy(dtype=np.float64)
         ghz, prbs, scs = _CARRIERS.get(band, _CARRIERS["n78"])
         sites.append(
             CellSite(

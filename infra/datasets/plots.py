@@ -32,11 +32,11 @@ def plot_forecast(path: Path, rows: pd.DataFrame, scores: tuple[Score, ...], lim
     if len(stretch):
         horizon = int(stretch["horizon_s"].iloc[0])
         at = (stretch["origin_ms"] - stretch["origin_ms"].iloc[0]) / 1000 + horizon
-        top.fill_between(at, stretch["low"], stretch["high"], color=_OURS, alpha=0.15, lw=0, label="90 % of outcomes")
+        top.fill_between(at, stretch["low"], stretch["high"], color=_OURS, alpha=0.15, lw=0, label="90 %")
         top.plot(at, stretch["observed"], color=_SEEN, lw=1.1, label="observed")
         top.plot(at, stretch["persistence"], color=_PEER, lw=0.9, ls=":", label="persistence")
-        top.plot(at, stretch["mean"], color=_OURS, lw=1.4, label=f"forecast made {horizon} s before")
-        top.axhline(limit_prb, color=_LIMIT, lw=1, ls="--", label=f"physical limit, {limit_prb:g} PRB")
+        top.plot(at, stretch["mean"], color=_OURS, lw=1.4, label=f"forecast {horizon} s ahead")
+        top.axhline(limit_prb, color=_LIMIT, lw=1, ls="--", label="physical limit")
         cell = str(stretch["cell"].iloc[0]).split("ManagedElement=")[1].split(",")[0]
         top.set(
             title=f"{cell}, {stretch['trial'].iloc[0]}: downlink PRB use, {stretch['scheme'].iloc[0]}",
@@ -45,7 +45,7 @@ def plot_forecast(path: Path, rows: pd.DataFrame, scores: tuple[Score, ...], lim
             ylim=(0, limit_prb * 1.08),
         )
         top.margins(x=0)
-        top.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False, fontsize=9)
+        top.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False, fontsize=9)
     _skills(bottom, scores)
     _finish(top, bottom)
     figure.savefig(path, dpi=130)
@@ -80,10 +80,12 @@ def _skills(axes: "Axes", scores: tuple[Score, ...]) -> None:
         label = f"{measure.upper()}, {scope}"
         axes.bar(at, value, width * 0.92, yerr=error, color=colour, alpha=shade, label=label, ecolor="#444444")
     axes.axhline(0, color="#444444", lw=0.8)
-    axes.set_xticks(range(len(groups)), groups)
-    axes.set(title="error below persistence's (bars: 90 % interval of the block bootstrap)", ylabel="skill")
+    axes.set_xticks(range(len(groups)), [g.replace(", ", "\n") for g in groups])
+    axes.set(
+        title="how far the error lies below persistence's, with 90 % intervals", ylabel="1 − error / persistence's"
+    )
     axes.yaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
-    axes.legend(ncols=2, frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    axes.legend(ncols=4, frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.22))
 
 
 def plot_field(path: Path, held_out: pd.DataFrame, reports: pd.DataFrame, scores: tuple[Score, ...], peer: str) -> None:
@@ -99,24 +101,23 @@ def plot_field(path: Path, held_out: pd.DataFrame, reports: pd.DataFrame, scores
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 8.5), layout="constrained")
-    grid = figure.add_gridspec(2, 6, height_ratios=[3, 2.4])
-    names = sorted(held_out["band"].unique())
-    for n, band in enumerate(names[:2]):
-        axes = figure.add_subplot(grid[0, 3 * n : 3 * n + 3])
+    maps, below = figure.subfigures(2, 1, height_ratios=[1.15, 1], squeeze=False)[:, 0]
+    names = sorted(held_out["band"].unique())[:2]
+    for axes, band in zip(maps.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         part = held_out[held_out["band"] == band]
         measured = reports[reports["band"] == band]
         low, high = measured["rsrp_dbm"].quantile([0.02, 0.98])
-        shown = axes.scatter(part["x_m"], part["y_m"], c=part["refresh"], s=4, vmin=low, vmax=high, cmap="viridis")
+        look = {"vmin": low, "vmax": high, "cmap": "viridis"}
+        shown = axes.scatter(part["x_m"], part["y_m"], c=part["refresh"], s=4, **look)
         axes.scatter(
-            measured["x_m"], measured["y_m"], c=measured["rsrp_dbm"], s=26, vmin=low, vmax=high, cmap="viridis",
-            edgecolors="white", linewidths=0.7,
-        )  # fmt: skip
-        axes.set(title=f"{band}: held-out prediction, and the measurements (circles)", aspect="equal")
+            measured["x_m"], measured["y_m"], c=measured["rsrp_dbm"], s=26, edgecolors="white", linewidths=0.7, **look
+        )
+        axes.set(title=f"{band}: predicted from other days; circles: measured", aspect="equal", adjustable="datalim")
         axes.set(xlabel="metres east", ylabel="metres north")
-        figure.colorbar(shown, ax=axes, label="RSRP, dBm", shrink=0.8)
+        maps.colorbar(shown, ax=axes, label="RSRP, dBm")
         _finish(axes)
+    axes, bars = below.subplots(1, 2, width_ratios=[1.7, 1])
     drive = _typical_drive(held_out)
-    axes = figure.add_subplot(grid[1, :4])
     at = (drive["time_ms"] - drive["time_ms"].iloc[0]) / 1000
     reach = 1.645 * drive["refresh_sd"]
     axes.fill_between(
@@ -126,10 +127,9 @@ def plot_field(path: Path, held_out: pd.DataFrame, reports: pd.DataFrame, scores
     axes.plot(at, drive["published"], color=_PEER, lw=1, label=peer)
     axes.plot(at, drive["refresh"], color=_OURS, lw=1.4, label="field model")
     day = pd.to_datetime(drive["time_ms"].iloc[0], unit="ms").date()
-    axes.set(title=f"{drive['run'].iloc[0]} ({day}), predicted from other days", xlabel="seconds", ylabel="dBm")
+    axes.set(title=f"{drive['run'].iloc[0]} ({day}), predicted from other days", xlabel="seconds", ylabel="RSRP, dBm")
     axes.margins(x=0)
-    axes.legend(ncols=4, frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.2))
-    bars = figure.add_subplot(grid[1, 4:])
+    axes.legend(ncols=4, frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.15))
     _errors(bars, scores, peer)
     _finish(axes, bars)
     figure.savefig(path, dpi=130)
@@ -145,7 +145,7 @@ def _typical_drive(held_out: pd.DataFrame) -> pd.DataFrame:
 
 
 def _errors(axes: "Axes", scores: tuple[Score, ...], peer: str) -> None:
-    labels = [f"{s.what}, {s.scope}" for s in scores]
+    labels = [f"{s.what.split()[0]} {s.scope}" for s in scores]
     at = np.arange(len(scores))
     axes.barh(at - 0.2, [s.rmse.peer for s in scores], 0.38, color=_PEER, label=peer)
     axes.barh(at + 0.2, [s.rmse.ours for s in scores], 0.38, color=_OURS, label="field model")
@@ -155,8 +155,8 @@ def _errors(axes: "Axes", scores: tuple[Score, ...], peer: str) -> None:
     axes.set_yticks(at, labels, fontsize=8)
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    axes.set(title="RMSE on days not fitted, dB")
-    axes.legend(frameon=False, fontsize=9, ncols=2, loc="upper center", bbox_to_anchor=(0.4, -0.08))
+    axes.set(title="RMSE on days not fitted", xlabel="dB")
+    axes.legend(frameon=False, fontsize=9, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.15))
 
 
 def _finish(*all_axes: "Axes") -> None:

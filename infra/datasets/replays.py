@@ -104,8 +104,10 @@ def replay_cicv5g(
     }
     held_out.to_parquet(files["predictions"], index=False)
     within.to_parquet(files["same-run predictions"], index=False)
-    bars = tuple(s for table in (tables[0], tables[3]) for s in table.scores if "refresh" in s.what)
-    plot_field(Path(files["plot"]), held_out, data.reports, bars, _PEER)
+    shown = ("all", "mapped", "mapped, adapted")
+    bars = [s for s in (*tables[0].scores, *tables[3].scores) if "refresh" in s.what and s.scope in shown]
+    bars.sort(key=lambda s: (s.what, shown.index(s.scope)))
+    plot_field(Path(files["plot"]), held_out, data.reports, tuple(bars), _PEER)
     gaps = data.rows[data.rows["fresh"]].groupby("drive")["time_ms"].diff().dropna()
     return DatasetReport(
         dataset=cicv5g.NAME,
@@ -126,7 +128,7 @@ def replay_cicv5g(
             "The modem measures anew only every 13 s and the log repeats it in between, while the car drives on.",
             "Track: from positions alone, the mean field over the last 13 s of the track. Refresh: told when the modem "
             "last measured, never what. Both are fitted to new measurements of other days only.",
-            f"Mapped: a row of another day lies within {cicv5g_field.MAPPED_M:g} m. Elsewhere one can only extrapolate.",
+            f"Mapped: a row of another day lies within {cicv5g_field.MAPPED_M:g} m. Elsewhere one extrapolates.",
             f"Adapted: one offset per drive, learned from its first {cicv5g_field.ADAPT_S:g} s and scored after them; "
             "kNN's is the mean residual, the field's is shrunk by its own uncertainty.",
             "Intervals resample whole measurements (all rows that show the same one).",

@@ -89,6 +89,9 @@ def score(
     low, high
         [N] our 90 % interval.
     """
+    if not len(observed):
+        nothing = Skill(*[np.nan] * 5)
+        return Score(what, scope, 0, 0, nothing, nothing, np.nan, np.nan)
     middle = centre if middle is None else middle
     labels, at = np.unique(block, return_inverse=True)
 
@@ -103,9 +106,9 @@ def score(
         )
     ]  # fmt: skip
     rng = np.random.default_rng(_SEED)
-    draws = rng.multinomial(len(labels), np.full(len(labels), 1 / max(len(labels), 1)), size=_RESAMPLES)
-    resampled = [draws @ s / np.maximum(draws @ size, 1) for s in sums]
-    whole = [np.array([s.sum() / max(size.sum(), 1)]) for s in sums]
+    draws = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=_RESAMPLES)
+    resampled = [draws @ s / (draws @ size) for s in sums]
+    whole = [np.array([s.sum() / size.sum()]) for s in sums]
     covered = np.nan if low is None or high is None else float(((low <= observed) & (observed <= high)).mean())
     return Score(
         what,
@@ -114,7 +117,7 @@ def score(
         len(labels),
         _skill(whole[0], whole[1], resampled[0], resampled[1]),
         _skill(np.sqrt(whole[2]), np.sqrt(whole[3]), np.sqrt(resampled[2]), np.sqrt(resampled[3])),
-        float((centre - observed).mean()) if len(observed) else np.nan,
+        float((centre - observed).mean()),
         covered,
     )
 

@@ -129,8 +129,10 @@ def evaluate(
             frames.append(truth.frame("held-out trial", frozen, trials == name, trials, cells))
     progress("forecast", total, total)
     rows = pd.concat(frames, ignore_index=True)
-    limits = rows["kpi"].map({t.name: limit * t.scale for t, limit in zip(TARGETS, SETTINGS.limits, strict=True)})
-    above = int((rows[["mean", "median", "high"]].max(axis=1) > limits + 1e-9).sum())
+    above = 0
+    for target, limit in zip(TARGETS, SETTINGS.limits, strict=True):
+        highest = rows.loc[rows["kpi"] == target.name, ["mean", "median", "high"]].max(axis=1)
+        above += int((highest > limit * target.scale + 1e-9).sum())
     return Result(tuple(_scores(rows)), rows, above)
 
 
