@@ -1,4 +1,4 @@
-"""CICV5G: drives with a 5G modem, logged at 20 Hz, as measurement reports of one second.
+"""CICV5G: drives with a 5G modem, logged at 20 Hz, as measurement reports of five seconds.
 
 The log repeats what the modem last measured until it measures again, every 13 s: of 240 rows in such a *hold*, one is
 a measurement. Every row becomes a report with its position, but RSRP and SINR stand only where they are new; elsewhere
@@ -24,7 +24,7 @@ from schemas.topics import Topic, topic
 from schemas.topology import CellSite, Topology
 
 NAME = "cicv5g"
-PERIOD_MS = 1000
+PERIOD_MS = 5000  # some hundred reports a message; each keeps its own time
 _NUMBERS = ("pub_ms", "utm_x", "utm_y", "sinr_db", "rsrp_dbm")
 _TEXTS = ("cell_id", "run", "band", "road")
 _LEAST_ROWS = 200  # ten seconds

@@ -191,7 +191,7 @@ def test_too_little_to_score_is_an_error_with_a_remedy(cells: Path, drives: Path
     with pytest.raises(EmptyDataset, match="--limit"):
         replay("tractor", write(ue_rows(bins=4), tmp_path / "short.parquet"), tmp_path / "out")
     with pytest.raises(EmptyDataset, match="two days"):
-        replay("cicv5g", drives, tmp_path / "out", limit=10)
+        replay("cicv5g", drives, tmp_path / "out", limit=3)
     assert not (tmp_path / "out").exists()
 
 
