@@ -59,7 +59,8 @@ class LocalKafka(LocalService):
         shutil.rmtree(fresh, ignore_errors=True)
         write_atomically(self.home / "format.properties", self._properties("data.new"))
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", "format.properties"]
+        # One id in 64 begins with a dash and would be taken for an option.
+        tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", "format.properties"]
         done = subprocess.run(
             [*self._java("-Xmx128m"), *tool],
             cwd=self.home,
