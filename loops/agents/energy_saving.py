@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from loops.agents.agent import NetworkView, Setting, strategy
+from loops.agents.agent import NetworkView, Setting, short_name, strategy
 from loops.agents.memory import Memory, Pauses
 from schemas.levers import LOCKED, UNLOCKED
 from schemas.strategies import Direction, Objective, Strategy
@@ -95,7 +95,7 @@ class EnergySaving:
     def _proposal(self, view: NetworkView, cells: list[int], state: str) -> Strategy:
         load = view.worst(PRB)
         settings: list[Setting] = [(view.cells[c], STATE, state) for c in cells]
-        names = ", ".join(_short(view.cells[c]) for c in cells)
+        names = ", ".join(short_name(view.cells[c]) for c in cells)
         if state == LOCKED:
             loads = ", ".join(f"{load[c]:.0f} %" for c in cells)
             return strategy(
@@ -115,9 +115,3 @@ class EnergySaving:
             f"a neighbour is above {self.wake_above:g} % PRB use",
             priority=7,
         )
-
-
-def _short(cell: str) -> str:
-    """gnb7-3 for a long name."""
-    element, _, number = cell.partition(",GNBDUFunction")
-    return f"{element.rpartition('=')[2]}-{number.rpartition('=')[2]}"

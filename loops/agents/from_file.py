@@ -23,11 +23,12 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from loops.agents.agent import short_name
 from loops.exceptions import BadStrategyFile
 from loops.inner.sharding import digest
 from schemas.base import Record
 from schemas.levers import LEVERS
-from schemas.names import beam_dn, managed_element_of, parse, relation_dn, sector_carrier_dn
+from schemas.names import beam_dn, relation_dn, sector_carrier_dn
 from schemas.strategies import ConfigChange, Guard, Objective, Strategy
 from schemas.topology import Topology
 
@@ -121,7 +122,7 @@ _Problem = tuple[tuple[int | str, ...], str]
 
 def _changes(written: _File, network: Topology) -> tuple[list[ConfigChange], list[_Problem]]:
     """The changes under their 3GPP names, and what is wrong with the others."""
-    cells = {_short(c): c for c in network.cell_names} | {c: c for c in network.cell_names}
+    cells = {short_name(c): c for c in network.cell_names} | {c: c for c in network.cell_names}
     changes: list[ConfigChange] = []
     problems: list[_Problem] = []
     for i, change in enumerate(written.changes):
@@ -155,10 +156,6 @@ def _object(change: _Change, cells: dict[str, str]) -> str:
         case "NRCellRelation":
             return relation_dn(cell, cells[change.towards or ""])
     return cell
-
-
-def _short(cell: str) -> str:
-    return f"{parse(managed_element_of(cell))[-1].value}-{parse(cell)[-1].value}"
 
 
 def _known(cells: dict[str, str]) -> str:

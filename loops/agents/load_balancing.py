@@ -1,10 +1,10 @@
-"""Move users from a loaded cell to a neighbour by the handover bias between the two, step by step."""
+"""Relieve a cell that is nearly full by handing its border users to emptier neighbours, through the handover bias."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from loops.agents.agent import NetworkView, Setting, strategy
+from loops.agents.agent import NetworkView, Setting, short_name, strategy
 from loops.agents.memory import Memory, Pauses
 from schemas.levers import quantise_cio
 from schemas.names import relation_dn
@@ -15,85 +15,88 @@ PRB, CIO = "RRU.PrbTotDl", "cellIndividualOffset"
 
 @dataclass(frozen=True)
 class LoadBalancing:
-    """Raises the bias from a loaded cell towards a neighbour, and lowers it on the way back so that users stay.
+    """Raises the bias of a full cell towards its emptier neighbours, and lowers it on the way back so that users stay.
+
+    Users at the border hear the neighbour worse than their own cell, so this costs throughput wherever their own cell
+    had room; it pays only where demand would find none. Hence only nearly full cells, in small steps.
 
     Parameters
     ----------
-    loaded_above
+    full_above
         PRB use, %, above which a cell gives load away.
     gap
-        By how much less, in percent points, the neighbour must be loaded.
+        By how much less, in percent points, a neighbour must be loaded to take it.
     relaxed_below
         PRB use, %, below which a cell takes back what it gave away.
     step_db, largest_db
         Of a change, and of the bias.
     min_gain
-        Least relative gain in the mean user's throughput that is worth a change.
+        Least relative decrease of unserved demand that is worth a change.
     """
 
-    loaded_above: float = 60.0
-    gap: float = 20.0
-    relaxed_below: float = 30.0
-    step_db: float = 2.0
+    full_above: float = 85.0
+    gap: float = 25.0
+    relaxed_below: float = 50.0
+    step_db: float = 1.0
     largest_db: float = 6.0
-    min_gain: float = 0.005
+    min_gain: float = 0.01
     pauses: Pauses = field(default_factory=Pauses)
     name: str = "load-balancing"
 
     def propose(self, view: NetworkView) -> list[Strategy]:
-        """At most one pair of cells at a time, the one with most to gain."""
+        """At most one cell at a time: the fullest that can be relieved, else one that no longer needs its bias."""
         memory = Memory(view, self.name, self.pauses)
         if memory.is_busy:
             return []
         load = view.worst(PRB)
         usable = view.active & view.in_service
-        pairs = [
-            (float(load[i] - load[j]), i, j)
-            for i in range(len(view.cells))
-            for j in view.neighbours[i]
-            if usable[i] and usable[j] and not memory.rests([view.cells[i], view.cells[j]])
-        ]
-        hot = [
-            p
-            for p in pairs
-            if load[p[1]] > self.loaded_above and p[0] > self.gap and view.cio_db[p[1], p[2]] < self.largest_db
-        ]
-        if hot:
-            gap, i, j = min(hot, key=lambda p: (-p[0], p[1], p[2]))
-            return [self._proposal(view, i, j, self.step_db, f"PRB use {load[i]:.0f} % against {gap:.0f} points less")]
+        for c in np.argsort(-load, kind="stable").tolist():
+            if usable[c] and load[c] > self.full_above and (to := self._takers(view, memory, c, load)):
+                why = f"PRB use {load[c]:.0f} %; neighbours at {', '.join(f'{load[n]:.0f} %' for n in to)}"
+                objective = Objective(kpi="TL.UnservedRatio", direction=Direction.DOWN, min_gain=self.min_gain)
+                return [self._proposal(view, c, to, self.step_db, objective, why)]
         own = memory.in_force()
-        idle = [
-            p
-            for p in pairs
-            if load[p[1]] < self.relaxed_below
-            and view.cio_db[p[1], p[2]] > 0
-            and (relation_dn(view.cells[p[1]], view.cells[p[2]]), CIO) in own
-        ]
-        if idle:
-            _, i, j = min(idle, key=lambda p: (float(load[p[1]]), p[1], p[2]))
-            return [self._proposal(view, i, j, -self.step_db, f"PRB use has fallen to {load[i]:.0f} %")]
+        for c in np.argsort(load, kind="stable").tolist():
+            biased = [n for n in view.neighbours[c] if view.cio_db[c, n] > 0 and (_relation(view, c, n), CIO) in own]
+            if usable[c] and load[c] < self.relaxed_below and biased and not self._rest(view, memory, c, biased):
+                objective = Objective(kpi="DRB.UEThpDl", direction=Direction.UP)
+                why = f"PRB use has fallen to {load[c]:.0f} %"
+                return [self._proposal(view, c, biased, -self.step_db, objective, why)]
         return []
 
-    def _proposal(self, view: NetworkView, i: int, j: int, step_db: float, why: str) -> Strategy:
-        source, target = view.cells[i], view.cells[j]
-        there = quantise_cio(float(np.clip(view.cio_db[i, j] + step_db, -self.largest_db, self.largest_db)))
-        back = quantise_cio(float(np.clip(view.cio_db[j, i] - step_db, -self.largest_db, self.largest_db)))
-        settings: list[Setting] = [
-            (relation_dn(source, target), CIO, there),
-            (relation_dn(target, source), CIO, back),
+    def _takers(self, view: NetworkView, memory: Memory, c: int, load: np.ndarray) -> list[int]:
+        """Neighbours that can take load of a cell, emptiest first."""
+        able = [
+            n
+            for n in view.neighbours[c]
+            if view.active[n]
+            and view.in_service[n]
+            and load[c] - load[n] > self.gap
+            and view.cio_db[c, n] < self.largest_db
+            and not memory.rests([view.cells[c], view.cells[n]])
         ]
-        gain = self.min_gain if step_db > 0 else 0.0
-        return strategy(
-            view,
-            self.name,
-            f"Bias {_pair(source, target)} to {there:+g} dB",
-            settings,
-            Objective(kpi="DRB.UEThpDl", direction=Direction.UP, min_gain=gain),
-            why,
-        )
+        return sorted(able, key=lambda n: (load[n], n))
+
+    @staticmethod
+    def _rest(view: NetworkView, memory: Memory, c: int, others: list[int]) -> bool:
+        return memory.rests(view.cells[i] for i in (c, *others))
+
+    def _proposal(
+        self, view: NetworkView, c: int, others: list[int], step_db: float, objective: Objective, why: str
+    ) -> Strategy:
+        settings: list[Setting] = []
+        for n in others:
+            settings += [
+                (_relation(view, c, n), CIO, self._step(view.cio_db[c, n], step_db)),
+                (_relation(view, n, c), CIO, self._step(view.cio_db[n, c], -step_db)),
+            ]
+        names = ", ".join(short_name(view.cells[n]) for n in others)
+        title = f"Hand users of {short_name(view.cells[c])} {'to' if step_db > 0 else 'back from'} {names}"
+        return strategy(view, self.name, title, settings, objective, why)
+
+    def _step(self, present_db: float, step_db: float) -> float:
+        return quantise_cio(float(np.clip(present_db + step_db, -self.largest_db, self.largest_db)))
 
 
-def _pair(source: str, target: str) -> str:
-    relation = relation_dn(source, target).rpartition("=")[2]
-    element = source.partition(",GNBDUFunction")[0].rpartition("=")[2]
-    return f"{element}-{source.rpartition('=')[2]} to {relation}"
+def _relation(view: NetworkView, source: int, target: int) -> str:
+    return relation_dn(view.cells[source], view.cells[target])

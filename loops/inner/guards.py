@@ -32,7 +32,7 @@ def load_guards(path: Path | None = None) -> list[Guard]:
     Examples
     --------
     >>> [label(g) for g in load_guards()][-1]
-    'cell RRU.PrbTotDl <= 90 (5 %)'
+    'cell RRU.PrbTotDl <= 90 (20 %)'
     """
     if path is None:
         return list(_default_guards())

@@ -29,6 +29,10 @@ from twin_core.scenarios import (
 # these; the others ask what would happen if, and count for harm alone.
 EXPECTED = frozenset({NOMINAL, MEASUREMENT_ERROR})
 
+# A verdict holds for minutes. Within those, demand that doubles is another network, for which another verdict is
+# asked; half as much again is what an event or an outage next door brings.
+SEVERITY = Spreads(surge=(1.15, 1.5), hotspot_share=(0.05, 0.15))
+
 _ABSENT = {
     SURGE: "a surge of demand",
     HOTSPOT: "a crowd at one place",
@@ -42,7 +46,7 @@ class ScenarioSet(Record):
     """The classes that a verification covers, each judged for itself, and their severities."""
 
     classes: tuple[str, ...] = Field(default=CLASSES, min_length=1, description=f"Any of {', '.join(CLASSES)}")
-    spreads: Spreads = Field(default_factory=Spreads, description="How widely perturbations are drawn")
+    spreads: Spreads = Field(default=SEVERITY, description="How widely perturbations are drawn")
 
     @model_validator(mode="after")
     def _usable(self) -> Self:

@@ -54,32 +54,36 @@ def test_energy_saving_keeps_most_cells_awake() -> None:
     assert EnergySaving().propose(replace(view(others=5.0), active=active)) == []
 
 
-def test_load_balancing_biases_users_towards_the_emptiest_neighbour_and_back_no_more() -> None:
-    hot, near = 4, NETWORK.neighbours[4]
-    (proposal,) = LoadBalancing().propose(view({hot: 90.0, near[1]: 15.0}))
-    assert {(c.object, c.value) for c in proposal.changes} == {
-        (relation_dn(CELLS[hot], CELLS[near[1]]), 2.0),
-        (relation_dn(CELLS[near[1]], CELLS[hot]), -2.0),
-    }
+def test_load_balancing_hands_users_of_a_full_cell_to_neighbours_with_room() -> None:
+    full, (first, second, *rest) = 4, NETWORK.neighbours[4]
+    (proposal,) = LoadBalancing().propose(view({full: 95.0, first: 15.0, second: 40.0, **dict.fromkeys(rest, 80.0)}))
+    assert [(c.object, c.value) for c in proposal.changes] == [
+        (relation_dn(CELLS[full], CELLS[first]), 1.0),
+        (relation_dn(CELLS[first], CELLS[full]), -1.0),
+        (relation_dn(CELLS[full], CELLS[second]), 1.0),
+        (relation_dn(CELLS[second], CELLS[full]), -1.0),
+    ]
+
+
+def test_load_balancing_leaves_cells_alone_that_have_room() -> None:
+    assert LoadBalancing().propose(view({4: 80.0}, others=10.0)) == []
 
 
 def test_load_balancing_goes_step_by_step_on_the_grid_and_stops_at_its_largest_bias() -> None:
-    agent, hot, near = LoadBalancing(), 4, NETWORK.neighbours[4][0]
-    now, biases = view({hot: 90.0, near: 10.0}, others=55.0), []
-    for _ in range(6):
-        (proposal,) = agent.propose(now)
-        biases += [float(c.value) for c in proposal.changes if c.object == relation_dn(CELLS[hot], CELLS[near])]
-        now = later(applied(now, proposal), 11)
-    assert biases == [2.0, 4.0, 6.0]
+    agent, now, biases = LoadBalancing(largest_db=3.0), view({4: 95.0}), []
+    while proposals := agent.propose(now):
+        biases.append(max(float(c.value) for c in proposals[0].changes))
+        now = later(applied(now, proposals[0]), 11)
+    assert biases == [1.0, 2.0, 3.0]
 
 
 def test_load_balancing_takes_its_bias_back_when_the_load_is_gone() -> None:
-    agent = LoadBalancing()
-    crowded = view({4: 90.0, NETWORK.neighbours[4][0]: 10.0}, others=40.0)
+    agent, crowded = LoadBalancing(), view({4: 95.0})
     biased = applied(crowded, agent.propose(crowded)[0])
     calm = later(biased, 30, kpis={PRB: np.full(len(CELLS), 20.0)}, forecast={})
     (relax,) = agent.propose(calm)
     assert {c.value for c in relax.changes} == {0.0}
+    assert {c.object for c in relax.changes} == {s[0] for s in biased.history[0].settings}
 
 
 def test_an_agent_has_one_change_under_way_at_a_time() -> None:
