@@ -1,0 +1,143 @@
+"""The levers: what is set now, what may be set, and how a lock takes effect."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from infra.network.draws import Floats
+from infra.network.layout import Sites
+from infra.network.parameters import Parameters
+from schemas.exceptions import InvalidName
+from schemas.levers import ADMINISTRATIVE_STATES, LOCKED, SHUTTING_DOWN, UNLOCKED, problem_with
+from schemas.names import beam_dn, canonical, managed_element_of, sector_carrier_dn
+
+POWER, TILT, CIO, ADMIN = "configuredMaxTxPower", "digitalTilt", "cellIndividualOffset", "administrativeState"
+LEVERS_HERE = (POWER, TILT, CIO, ADMIN)
+_LOCK_GRACE_S = 2.0  # a locked cell first hands its users over
+_SHUT_DOWN_S = 30.0  # a cell that shuts down waits so long for its users to leave
+
+
+class Setting(NamedTuple):
+    """One attribute of one object and its value."""
+
+    object: str
+    attribute: str
+    value: float | str
+
+
+class Configuration:
+    """Levers of C cells.
+
+    Attributes
+    ----------
+    power_mw, tilt_tenths
+        [C]
+    cio_db
+        [C, C] source by target; zero where no relation exists.
+    state
+        [C] index into ADMINISTRATIVE_STATES.
+    """
+
+    STATE = ("power_mw", "tilt_tenths", "cio_db", "state", "_state_s")
+
+    def __init__(self, sites: Sites, parameters: Parameters) -> None:
+        d, cells = parameters.defaults, sites.cells
+        self._sites = sites
+        self._rated_mw = parameters.layout.max_tx_power_mw
+        self.power_mw: Floats = np.full(cells, d.tx_power_mw)
+        self.tilt_tenths: Floats = np.full(cells, d.digital_tilt_tenths)
+        self.cio_db: Floats = np.where(sites.related, d.cio_db, 0.0)
+        self.state = np.full(cells, ADMINISTRATIVE_STATES.index(UNLOCKED))
+        self._state_s = np.full(cells, 1e9)  # for how long it has been in this state
+        names = sites.topology.cell_names
+        # Every lever object under its managed element: (attribute, cell or (source, target)).
+        self._objects: dict[str, tuple[str, int, int]] = {}
+        for c, name in enumerate(names):
+            self._objects[sector_carrier_dn(name)] = (POWER, c, c)
+            self._objects[beam_dn(name)] = (TILT, c, c)
+            self._objects[name] = (ADMIN, c, c)
+        self._objects |= {dn: (CIO, s, t) for dn, (s, t) in sites.relations.items()}
+        self._by_element: dict[str, list[str]] = {e: [] for e in sites.topology.managed_elements}
+        for dn in self._objects:
+            self._by_element[managed_element_of(dn)].append(dn)
+
+    def settings(self, managed_element: str) -> list[Setting]:
+        """All levers of one managed element."""
+        return [self._setting(dn) for dn in self._by_element[managed_element]]
+
+    def all_settings(self) -> list[Setting]:
+        """All levers."""
+        return [self._setting(dn) for dn in self._objects]
+
+    def look_up(self, objects: Iterable[str]) -> list[Setting]:
+        """Levers of these objects; unknown ones are left out."""
+        known = (canonical(dn) for dn in objects)
+        return [self._setting(dn) for dn in known if dn in self._objects]
+
+    def _setting(self, dn: str) -> Setting:
+        attribute, a, b = self._objects[dn]
+        if attribute == POWER:
+            return Setting(dn, attribute, float(self.power_mw[a]))
+        if attribute == TILT:
+            return Setting(dn, attribute, float(self.tilt_tenths[a]))
+        if attribute == CIO:
+            return Setting(dn, attribute, float(self.cio_db[a, b]))
+        return Setting(dn, attribute, ADMINISTRATIVE_STATES[self.state[a]])
+
+    def problem(self, managed_element: str, changes: Sequence[Setting]) -> str | None:
+        """Why these changes cannot be made, or None if they can."""
+        if managed_element not in self._by_element:
+            return f"unknown managed element {managed_element!r}"
+        for dn, attribute, value in changes:
+            try:
+                name = canonical(dn)
+                problem = problem_with(name, attribute, value)
+            except InvalidName as error:
+                return str(error)
+            if problem:
+                return problem
+            if name not in self._objects:
+                return f"unknown object {dn!r}"
+            if managed_element_of(name) != managed_element:
+                return f"{dn!r} is no object of {managed_element}"
+            if self._objects[name][0] != attribute:
+                return f"{attribute} is no lever of this network"
+            if attribute == POWER and isinstance(value, float | int) and value > self._rated_mw:
+                return f"configuredMaxTxPower {value:g} mW is above the rated {self._rated_mw:g} mW of {dn}"
+        return None
+
+    def apply(self, changes: Sequence[Setting]) -> None:
+        """Make changes that have no problem."""
+        for dn, _, value in changes:
+            attribute, a, b = self._objects[canonical(dn)]
+            if attribute == ADMIN:
+                state = ADMINISTRATIVE_STATES.index(str(value))
+                if state != self.state[a]:
+                    self.state[a], self._state_s[a] = state, 0.0
+            elif attribute == POWER:
+                self.power_mw[a] = float(value)
+            elif attribute == TILT:
+                self.tilt_tenths[a] = float(value)
+            else:
+                self.cio_db[a, b] = float(value)
+
+    def advance(self, step_s: float, connected: Floats) -> list[Setting]:
+        """Let time pass; returns what changed by itself (a cell that has shut down is locked)."""
+        self._state_s += step_s
+        shutting = self.state == ADMINISTRATIVE_STATES.index(SHUTTING_DOWN)
+        if not shutting.any():
+            return []
+        done = np.flatnonzero(shutting & ((connected == 0) | (self._state_s >= _SHUT_DOWN_S)))
+        self.state[done], self._state_s[done] = ADMINISTRATIVE_STATES.index(LOCKED), 1e9
+        return [Setting(self._sites.topology.cell_names[c], ADMIN, LOCKED) for c in done]
+
+    @property
+    def locked(self) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        """[C] off the air by order."""
+        return (self.state == ADMINISTRATIVE_STATES.index(LOCKED)) & (self._state_s >= _LOCK_GRACE_S)
+
+    @property
+    def leaving(self) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        """[C] about to go off the air: takes nobody new and hands its users over."""
+        return self.state != ADMINISTRATIVE_STATES.index(UNLOCKED)

@@ -1,0 +1,221 @@
+"""The network serving its world, step by step: who gets what from which cell, at what power.
+
+One step of ``step_ms``:
+
+1. the world moves on (nothing the network does matters to it);
+2. what each user hears of each cell at present power and tilt;
+3. connections: handovers, failures, access;
+4. scheduling, slice by slice: demand joins the backlog, each cell shares its time among those who wait;
+5. the load that others will hear as interference, and the power drawn.
+
+Traffic is conserved: offered = served + backlog + dropped, at every step.
+"""
+
+import numpy as np
+
+from infra.network import link
+from infra.network.configuration import Configuration, Setting
+from infra.network.connections import Connections, View
+from infra.network.draws import Floats
+from infra.network.energy import cell_power_w
+from infra.network.faults import Faults
+from infra.network.layout import Sites
+from infra.network.measurements import Measurements
+from infra.network.parameters import Parameters
+from infra.network.radio import Paths, Radio
+from infra.network.scheduler import share
+from infra.network.tally import SERVED, Tally
+from infra.network.world import World
+
+_SILENT_DBM = -170.0  # per resource element, of a cell off the air
+_THERMAL_DBM_PER_HZ = -174.0
+
+
+class Simulation:
+    """A running network of one seed.
+
+    Attributes
+    ----------
+    now_ms
+        Simulated time: the end of the last step.
+    backlog_kbit
+        [P] what users still wait for.
+    offered_kbit, served_kbit, dropped_kbit
+        Totals since the start.
+    tally
+        Sums of the present period.
+    """
+
+    STATE = ("backlog_kbit", "_stalled_s", "_load", "_off", "site_energy_ws")
+    SCALARS = ("now_ms", "offered_kbit", "served_kbit", "dropped_kbit")
+
+    def __init__(self, sites: Sites, parameters: Parameters, seed: int, start_ms: int) -> None:
+        self.p, self.sites, self.seed = parameters, sites, seed
+        self.step_ms = round(parameters.time.step_s * 1000)
+        self.start_ms = start_ms
+        self.now_ms = start_ms - round(1000 * parameters.time.warmup_s) // self.step_ms * self.step_ms
+        self.configuration = Configuration(sites, parameters)
+        self.faults = Faults(sites)
+        self.world = World(sites, parameters, seed, self.now_ms, self.step_ms)
+        self.radio = Radio(sites, self.world.terrain, parameters, self.configuration.tilt_tenths)
+        users, cells = parameters.layout.users, sites.cells
+        self._all = np.arange(users)
+        noise_dbm = _THERMAL_DBM_PER_HZ + 10 * np.log10(parameters.layout.scs_khz * 1e3)
+        self._noise_mw = 10 ** ((noise_dbm + parameters.propagation.noise_figure_db) / 10)
+        self._off = np.zeros(cells, bool)
+        self._load = np.zeros(cells)  # what the others hear as interference
+        self.paths = Paths(self.radio, self.world.x_m, self.world.y_m, self.world.user_loss_db)
+        heard = self._view().rsrp_dbm
+        self.connections = Connections(parameters, self.world.draws, self.world.who, sites.site_of, heard)
+        self.measurements = Measurements(sites, parameters, self.world)
+        self.tally = Tally(cells)
+        self.backlog_kbit = np.zeros(users)
+        self._stalled_s = np.zeros(users)
+        self.site_energy_ws = np.zeros(len(sites.x_m))
+        self.offered_kbit = self.served_kbit = self.dropped_kbit = 0.0
+
+    def warm_up(self) -> None:
+        """Run up to the start time, so that the first period begins with a network in use; counts are dropped."""
+        while self.now_ms < self.start_ms:
+            self.step()
+        self.clear_period()
+
+    def clear_period(self) -> None:
+        """Begin counting anew."""
+        self.tally.clear()
+        self.site_energy_ws[:] = 0
+
+    @property
+    def off(self) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        """[C] out of service in the last step, by order or fault."""
+        return self._off
+
+    def step(self) -> list[Setting]:
+        """Advance by one step; returns attributes that changed by themselves."""
+        self.now_ms += self.step_ms
+        step_s = self.step_ms / 1000
+        began_ms = self.now_ms - self.step_ms
+        self.world.advance(self.step_ms, self.now_ms, self.faults.surges(began_ms))
+        changed = self.configuration.advance(step_s, self._connected_by_cell())
+        self._off = self.configuration.locked | self.faults.outage(began_ms)
+        noise_db = self.world.noise_db if self.world.measures(self.now_ms) else None
+        self.connections.step(
+            self._view(), noise_db, self.configuration.cio_db, self.backlog_kbit > 0, self.now_ms, self.tally
+        )
+        self._serve(step_s)
+        self._account(step_s)
+        if self.now_ms % 1000 == 0:
+            self.measurements.take(self.connections, self.now_ms)
+        return changed
+
+    def _view(self) -> View:
+        """What arrives where at present power and load."""
+        elements = 12 * self.p.layout.prbs
+        sent_dbm = 10 * np.log10(self.configuration.power_mw / elements) + self.world.gain_offset_db
+        sent_dbm[self._off] = _SILENT_DBM
+        self.paths.follow(self.world.x_m, self.world.y_m, self.world.user_loss_db)
+        power = self.paths.gain * 10 ** (sent_dbm / 10)
+        idle = self.p.link.idle_activity
+        activity = np.where(self._off, 0.0, idle + (1 - idle) * self._load)
+        leaving = self.configuration.leaving
+        return View(
+            rsrp_dbm=self.paths.gain_db + sent_dbm,
+            power_mw=power,
+            activity=activity,
+            total_mw=power @ activity + self._noise_mw,
+            off=self._off,
+            barred=leaving | self._off,
+            shedding=leaving & ~self._off,
+        )
+
+    def _serve(self, step_s: float) -> None:
+        p, c, tally = self.p, self.connections, self.tally
+        slice_s = step_s / self.world.slices
+        usable = c.usable() & ~self._off[c.serving]
+        used = np.zeros(self.sites.cells)
+        got_any = np.zeros(len(self._all), bool)
+        for k in range(self.world.slices):
+            self._ask(self.world.offered_kbit[:, k])
+            user = (usable & (self.backlog_kbit > 0)).nonzero()[0]
+            cell = c.serving[user]
+            fading = self.world.fading_db[user, k]
+            sinr = c.sinr_db[user] + fading
+            rate = link.full_rate_kbps(sinr, p)
+            reached = rate > 0
+            user, cell, fading, sinr, rate = (a[reached] for a in (user, cell, fading, sinr, rate))
+            if not user.size:
+                continue
+            count = np.bincount(cell, minlength=self.sites.cells)
+            rate *= 1 + p.effects.scheduler_overhead.multiuser_gain * (1 - 1 / count[cell])
+            backlog = self.backlog_kbit[user]
+            got = share(cell, backlog / rate, slice_s, self.sites.cells)
+            served = np.minimum(rate * got.service_s, backlog)
+            self.backlog_kbit[user] = backlog - served
+            self.served_kbit += float(served.sum())
+            got_any[user] = True
+            blocks = link.TRANSPORT_BLOCKS_PER_S * p.link.dl_share * got.service_s
+            used += tally.add_rows(
+                SERVED,
+                cell,
+                got.service_s,
+                served,
+                got.present_s,
+                got.present_s * np.minimum(backlog - served / 2, p.link.window_kbit),
+                blocks,
+                blocks * link.block_error_rate(fading, p.link),
+                link.cqi(sinr),
+                np.ones(user.size),
+            )
+        self._give_up(got_any, step_s)
+        memory = min(1.0, step_s / p.link.load_memory_s)
+        self._load += memory * (used / step_s - self._load)
+
+    def _ask(self, offered: Floats) -> None:
+        """New demand joins the backlog, unless the user already waits for too much."""
+        self.offered_kbit += float(offered.sum())
+        new = (offered).nonzero()[0]
+        serving = self.connections.serving[new]
+        self.tally.add_at("offered_kbit", serving, offered[new])
+        full = self.backlog_kbit[new] > self.p.traffic.backlog_limit_kbit
+        self.backlog_kbit[new[~full]] += offered[new[~full]]
+        self._drop(serving[full], offered[new[full]])
+
+    def _give_up(self, got_any: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], step_s: float) -> None:
+        """Users who got nothing for too long drop what they wait for."""
+        self._stalled_s += step_s
+        self._stalled_s *= (self.backlog_kbit > 0) & ~got_any
+        tired = self._stalled_s >= self.p.traffic.abandon_s
+        if tired.any():
+            user = (tired).nonzero()[0]
+            self._drop(self.connections.serving[user], self.backlog_kbit[user])
+            self.backlog_kbit[user] = 0
+            self._stalled_s[user] = 0
+
+    def _drop(self, cell: np.ndarray[tuple[int, ...], np.dtype[np.intp]], kbit: Floats) -> None:
+        if cell.size:
+            self.dropped_kbit += float(kbit.sum())
+            self.tally.add_at("dropped_kbit", cell, kbit)
+
+    def _connected_by_cell(self) -> Floats:
+        c = self.connections
+        return np.bincount(c.serving[c.connected & c.attached], minlength=self.sites.cells).astype(float)
+
+    def _account(self, step_s: float) -> None:
+        connected = self._connected_by_cell()
+        tally, on = self.tally, ~self._off
+        tally.add("connected_s", connected * step_s)
+        np.maximum(tally.connected_max, connected, out=tally.connected_max)
+        tally.add("available_s", on * step_s)
+        idle = self.p.link.idle_activity
+        activity = np.where(on, idle + (1 - idle) * self._load, 0.0)
+        power = self.configuration.power_mw
+        tally.add("transmit_mw_s", power * activity * step_s)
+        watts = cell_power_w(self._off, power, activity, self.p.energy)
+        sites = len(self.site_energy_ws)
+        self.site_energy_ws += (self.p.energy.site_base_w + np.bincount(self.sites.site_of, watts, sites)) * step_s
+
+    def set(self, changes: list[Setting]) -> None:
+        """Make configuration changes that have no problem; they hold from the next step."""
+        self.configuration.apply(changes)
+        if self.radio.set_tilts(self.configuration.tilt_tenths):
+            self.paths.refresh()

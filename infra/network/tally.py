@@ -1,0 +1,76 @@
+"""Running sums per cell, from which PM counters are made at the end of a period."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.network.draws import Floats
+
+# Sums over time or events; units in the comments.
+SUMS = (
+    "used_s",  # time of the whole carrier in use
+    "served_kbit",
+    "burst_s",  # user time with data waiting
+    "waiting_kbit_s",  # backlog in the gNB over time
+    "blocks",
+    "block_errors",
+    "cqi",
+    "cqi_samples",
+    "available_s",  # time in service
+    "dropped_kbit",
+    "offered_kbit",
+    "connected_s",  # user time in RRC_CONNECTED
+    "transmit_mw_s",
+    "estab_att",
+    "estab_succ",
+    "reestab_att",
+    "ho_inter_req",
+    "ho_inter_succ",
+    "ho_inter_fail",
+    "ho_intra_req",
+    "ho_intra_succ",
+    "too_early",
+    "too_late",
+    "wrong_cell",
+    "ping_pong",
+)
+SERVED = slice(0, 8)  # what the scheduler adds in one go
+
+
+class Tally:
+    """Sums [C] by name, and the largest number of connected users.
+
+    Users in no cell at all (out of coverage) are counted in the last place that camped them.
+    """
+
+    STATE = ("sums", "connected_max")
+
+    def __init__(self, cells: int) -> None:
+        self.cells = cells
+        self.sums = np.zeros((len(SUMS), cells))
+        self.connected_max = np.zeros(cells)
+        self._cells = np.arange(cells)
+        self._row = {name: i for i, name in enumerate(SUMS)}
+
+    def __getitem__(self, name: str) -> Floats:
+        row: Floats = self.sums[self._row[name]]
+        return row
+
+    def add(self, name: str, amount: Floats) -> None:
+        """Add [C] amounts."""
+        self.sums[self._row[name]] += amount
+
+    def add_at(self, name: str, cell: NDArray[np.intp], amount: Floats | None = None) -> None:
+        """Add amounts (1 by default) at the given cells, which may repeat."""
+        self.sums[self._row[name]] += np.bincount(cell, amount, self.cells)
+
+    def add_rows(self, rows: slice, cell: NDArray[np.intp], *amounts: Floats) -> Floats:
+        """Add several kinds of amounts at the given cells; returns what the first kind adds, [C]."""
+        here = (cell[:, None] == self._cells).astype(float)
+        added: Floats = np.stack(amounts) @ here
+        self.sums[rows] += added
+        return added[0]
+
+    def clear(self) -> None:
+        """Begin the next period."""
+        self.sums[:] = 0
+        self.connected_max[:] = 0
