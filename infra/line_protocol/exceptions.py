@@ -7,7 +7,8 @@
     ├── NetworkSilent       it did not answer in time
     ├── WrongProtocol       it speaks another protocol or version
     ├── ProtocolViolation   it wrote something that the protocol does not allow
-    └── RequestRefused      it answered a request with an error
+    ├── RequestRefused      it answered a request with an error
+    └── Stopped             we were told to stop while it was at work
 """
 
 from infra.exceptions import InfraError
@@ -35,3 +36,7 @@ class ProtocolViolation(LineProtocolError):
 
 class RequestRefused(LineProtocolError):
     """The executable answered a request with an error."""
+
+
+class Stopped(LineProtocolError):
+    """We were told to stop while the executable was at work."""
