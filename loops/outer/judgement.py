@@ -122,8 +122,10 @@ def _decide(case: _Case, periods: int, now: bool) -> Judgement:
     if not evidence:
         over = periods >= s.longest_hold
         return say(Decision.ROLL_BACK if over else Decision.HOLD, "none of the watched KPIs can be compared")
-    bar = np.log(len(evidence) / s.alpha)
-    harmful = [e for e in evidence if e.log_e >= bar and e.harm > e.tolerance and e.beyond]
+    # Half of alpha for the groups, half for all single cells, so that many cells do not make the loop blind for groups.
+    single = sum(bool(e.where) for e in evidence)
+    bars = {True: np.log(2 * max(single, 1) / s.alpha), False: np.log(2 * max(len(evidence) - single, 1) / s.alpha)}
+    harmful = [e for e in evidence if e.log_e >= bars[bool(e.where)] and e.harm > e.tolerance and e.beyond]
     if harmful:
         return say(Decision.ROLL_BACK, "harm seen: " + max(harmful, key=lambda e: e.log_e).text())
     if periods < s.hold_periods:
@@ -141,8 +143,11 @@ def _harmless(e: Evidence, settings: OuterSettings) -> bool:
     """Whether a comparison lets the stage pass."""
     if not e.beyond:
         return True
-    # Single cells are too noisy to be assured within minutes; the area around them is assured instead.
-    return e.harm <= e.tolerance and (bool(e.where) or _upper(e, settings) <= 2 * e.tolerance)
+    if e.where:
+        # Single cells are too noisy to be assured within minutes: one that is worse stops the stage if that is no
+        # accident (5 %). The area around them is assured.
+        return e.harm <= e.tolerance or e.low <= 0
+    return e.harm <= e.tolerance and _upper(e, settings) <= 2 * e.tolerance
 
 
 def _upper(e: Evidence, settings: OuterSettings) -> float:
@@ -155,7 +160,7 @@ def _watch(case: _Case, watch: Watch) -> None:
     if series is None:
         case.not_watched.append(watch.label)
         return
-    series = with_silence(series, watch.kpi, case.ground, case.at)
+    series = with_silence(_served(case, watch, series), watch.kpi, case.ground, case.at)
     controls = [i for i, side in enumerate(sides(series, case.ground)) if side == "control"]
     found = False
     for where, (members, cells) in _groups(case, watch, series).items():
@@ -172,6 +177,18 @@ def _watch(case: _Case, watch: Watch) -> None:
             found = True
     if not found:
         case.not_watched.append(watch.label)
+
+
+def _served(case: _Case, watch: Watch, series: Series) -> Series:
+    """Of groups, a user's throughput times the users: what they get together.
+
+    Users wander in and out of a handful of cells, and each shares what is there with the others; that is no effect of
+    the change, and half of the noise. A single cell's users are judged as they are.
+    """
+    users = case.history.series.get(_USERS)
+    if watch.kpi not in _PER_USER or watch.scope == "cell" or users is None or users.names != series.names:
+        return series
+    return Series(series.names, series.values * users.values)
 
 
 def _groups(case: _Case, watch: Watch, series: Series) -> dict[str, tuple[list[int], frozenset[str]]]:

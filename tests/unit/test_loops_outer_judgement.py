@@ -82,10 +82,10 @@ def test_a_calm_stage_is_promoted_at_the_end_of_its_hold_and_not_before() -> Non
 
 
 def test_harmless_stages_are_hardly_ever_called_harmful_and_mostly_promoted() -> None:
-    seen = [first_verdict(world(seed, rho=0.5))[0] for seed in range(25)]
-    harmful = sum(judged(world(seed, rho=0.5), upto=5).reason.startswith("harm") for seed in range(25))
-    assert harmful <= 2  # alpha is 5 % over all looks
-    assert seen.count(Decision.PROMOTE) >= 22
+    seen = [first_verdict(world(seed, rho=0.5))[0] for seed in range(15)]
+    harmful = sum(judged(world(seed, rho=0.5), upto=5).reason.startswith("harm") for seed in range(15))
+    assert harmful <= 1  # alpha is 5 % over all looks
+    assert seen.count(Decision.PROMOTE) >= 13
 
 
 def test_a_harm_of_half_the_throughput_is_seen_within_few_periods() -> None:
@@ -199,10 +199,20 @@ def test_without_control_cells_before_and_after_are_compared() -> None:
 
 
 def test_what_stays_unclear_is_rolled_back_in_the_end() -> None:
-    values = world(noise=0.6, rho=0.0)
-    decisions = [judged(values, upto=n).decision for n in range(5, HOLD + 1)]
-    assert Decision.PROMOTE not in decisions[:-1]
-    assert decisions[-1] is Decision.ROLL_BACK
+    values = world(seed=1, noise=0.5, rho=0.0)
+    values["DRB.UEThpDl"][BEFORE:, AREA] *= 0.65
+    found = [judged(values, upto=n) for n in range(SETTINGS.hold_periods, SETTINGS.longest_hold + 1)]
+    assert {j.decision for j in found[:-1]} == {Decision.HOLD}
+    assert "unclear after" in found[0].reason
+    assert found[-1].decision is Decision.ROLL_BACK
+    assert "not shown harmless" in found[-1].reason
+
+
+def test_users_that_wander_in_from_elsewhere_are_no_harm() -> None:
+    values = world()
+    values["RRC.ConnMean"][BEFORE:, AREA] *= 1.6
+    values["DRB.UEThpDl"][BEFORE:, AREA] /= 1.6
+    assert judged(values, upto=5).decision is Decision.PROMOTE
 
 
 def test_power_of_managed_elements_is_compared_by_element() -> None:

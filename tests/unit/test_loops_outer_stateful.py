@@ -170,5 +170,5 @@ class OuterLoop(RuleBasedStateMachine):
 
 TestOuterLoop = OuterLoop.TestCase
 TestOuterLoop.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
