@@ -11,6 +11,8 @@ from twin_core.kpis import KPIS, POWER
 
 # Fidelity is never below -1, so that a gate there blocks nothing: the KPI is only reported.
 _NO_GATE = -1.0
+# The outer loop watches these; the twin does not predict them.
+_OBSERVED_ONLY = ("RRC.ReEstabAtt", "MM.HoExeInterFail")
 
 
 def update_of(revision: Revision, network_id: str, region: str) -> TwinUpdate:
@@ -41,7 +43,8 @@ def write_kpi_rows(connection: Connection, revision: Revision, network_id: str, 
     """
     network, seen = revision.twin.network, revision.observation
     cells = network.topology.cell_names
-    kpis = [kpi for kpi in KPIS if kpi != POWER]
+    kpis = [*(kpi for kpi in KPIS if kpi != POWER), *_OBSERVED_ONLY]
+    unpredicted = np.full(len(cells), np.nan)
     write_kpis(
         connection,
         network_id,
@@ -49,7 +52,7 @@ def write_kpi_rows(connection: Connection, revision: Revision, network_id: str, 
         cells,
         kpis,
         observed=np.stack([seen.counter(kpi, len(cells)) for kpi in kpis], axis=1),
-        predicted=np.stack([revision.predicted[kpi] for kpi in kpis], axis=1),
+        predicted=np.stack([revision.predicted.get(kpi, unpredicted) for kpi in kpis], axis=1),
         new=new,
     )
     elements = network.topology.managed_elements

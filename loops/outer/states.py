@@ -1,5 +1,6 @@
 """The states of a plan and where each may lead. One table; the docs' diagram is drawn from it."""
 
+import sys
 from typing import NamedTuple
 
 from loops.outer.exceptions import IllegalTransition
@@ -67,3 +68,7 @@ def mermaid() -> str:
     lines += [f"    {e.source or '[*]'} --> {e.target}: {e.when}" for e in EDGES]
     lines += [f"    {s} --> [*]" for s in PlanState if s in TERMINAL]
     return "\n".join(lines)
+
+
+if __name__ == "__main__":  # for the page docs/outer_loop.md, which a test compares with this
+    sys.stdout.write(mermaid() + "\n")

@@ -1,5 +1,7 @@
 """States, neighbours, stages and commands: what a plan is made of."""
 
+from pathlib import Path
+
 import pytest
 
 from loops.outer.commands import commands_for
@@ -125,3 +127,8 @@ def test_only_an_approved_strategy_becomes_a_plan() -> None:
 def test_a_plan_survives_json() -> None:
     plan = plan_for([power(CELLS[0])], FakeNetwork())
     assert Plan.model_validate_json(plan.model_dump_json()).model_dump_json() == plan.model_dump_json()
+
+
+def test_the_page_on_the_outer_loop_shows_the_table_as_it_is() -> None:
+    page = Path(__file__).parents[2] / "docs" / "outer_loop.md"
+    assert f"```mermaid\n{mermaid()}\n```" in page.read_text(encoding="utf-8")
