@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -118,6 +118,11 @@ def _skill(skill: Skill) -> Sequence[str]:
     style = "green" if skill.low > 0 else "red" if skill.high < 0 else "yellow"
     interval = f"[{style}]{skill.skill:+.1%}[/{style}] \\[{skill.low:+.1%}, {skill.high:+.1%}]"
     return f"{skill.peer:.4g}", f"{skill.ours:.4g}", interval
+
+
+def show(report: DatasetReport, console: Console) -> None:
+    """Print a report for a person."""
+    console.print(report.render())
 
 
 def twin_facts(streamed: Streamed) -> dict[str, Any]:

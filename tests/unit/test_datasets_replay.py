@@ -14,7 +14,7 @@ from rich.console import Console
 from infra.datasets import replay_dataset, tractor, tractor_forecast
 from infra.datasets.exceptions import EmptyDataset, ReplayIncomplete
 from infra.datasets.recording import Period
-from infra.datasets.report import DatasetReport
+from infra.datasets.report import DatasetReport, show
 from infra.datasets.stream import stream
 from processors.twin_sync import Revision
 from schemas.topics import DLQ, FEATURES, PERIODS, TELEMETRY
@@ -180,7 +180,7 @@ def test_the_report_can_be_read_by_a_person(
     of_cells: tuple[DatasetReport, MemoryTransport, Told],
 ) -> None:
     out = io.StringIO()
-    Console(file=out, width=200).print(of_cells[0].render())
+    show(of_cells[0], Console(file=out, width=200))
     text = out.getvalue()
     assert "persistence" in text
     assert "eight steps (8 s)" in text
