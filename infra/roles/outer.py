@@ -188,9 +188,9 @@ class _Work:
     def _admit(self, connection: Connection, inputs: Inputs) -> list[Step]:
         """Plans for verdicts that approve and have none yet."""
         context, steps = self._context, []
-        for strategy, report in approved_without_plan(connection, context.network_id, inputs.period_end_ms):
+        for strategy, report, judged_by in approved_without_plan(connection, context.network_id, inputs.period_end_ms):
             known = self._sight.known_at(connection, report.revisions.get(context.region, -1)).configuration
-            guards = in_force(strategy.guards, context.settings.inner.design.guards)
+            guards = judged_by or in_force(strategy.guards, context.settings.inner.design.guards)
             try:
                 plan = plan_from(strategy, report, guards, self._graph, known or inputs.actual, inputs.period_end_ms)
             except LoopError as error:

@@ -18,7 +18,7 @@ from loops.outer.inputs import Note, Step
 from loops.outer.plan import Plan
 from schemas.ndt import NdtReport
 from schemas.plans import TERMINAL
-from schemas.strategies import Strategy
+from schemas.strategies import Guard, Strategy
 from schemas.topics import CONFIG_COMMANDS, OUTCOMES, PLANS
 
 _OPEN = "NOT (state = ANY(%s))"
@@ -33,10 +33,11 @@ class UnknownPlan(StorageError, LookupError):
 
 
 class Approved(NamedTuple):
-    """A verdict that approves and has no plan yet."""
+    """A verdict that approves and has no plan yet, with the guards it was judged by (None where no job tells)."""
 
     strategy: Strategy
     report: NdtReport
+    guards: list[Guard] | None
 
 
 def record(connection: Connection, role: str, step: Step, time_ms: int) -> None:
@@ -151,13 +152,21 @@ def all_plans(connection: Connection, network_id: str, states: Iterable[str] = (
 def approved_without_plan(connection: Connection, network_id: str, until_ms: int) -> list[Approved]:
     """Verdicts up to a time that approve and have no plan yet, oldest first."""
     rows = connection.execute(
-        "SELECT s.body, v.body FROM verdicts v JOIN strategies s USING (network_id, strategy_id) "
+        "SELECT s.body, v.body, j.body->'guards' FROM verdicts v JOIN strategies s USING (network_id, strategy_id) "
+        "LEFT JOIN jobs j USING (network_id, job_id) "
         "WHERE v.network_id = %s AND v.verdict = 'APPROVED' AND v.period_end_ms <= %s "
         "AND NOT EXISTS (SELECT FROM plans p WHERE p.network_id = v.network_id AND p.job_id = v.job_id) "
         "ORDER BY v.period_end_ms, v.job_id",
         (network_id, until_ms),
     )
-    return [Approved(Strategy.model_validate(s), NdtReport.model_validate(v)) for s, v in rows]
+    return [
+        Approved(
+            Strategy.model_validate(strategy),
+            NdtReport.model_validate(report),
+            None if guards is None else [Guard.model_validate(g) for g in guards],
+        )
+        for strategy, report, guards in rows
+    ]
 
 
 def _notes(step: Step) -> list[Note]:

@@ -1,6 +1,7 @@
 """Where a plan stands: changed cells, the ring that may feel it, and control cells out of its reach."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -31,7 +32,8 @@ class Ground:
         return self.treated | self.ring
 
 
-def sides(series: Series, ground: Ground) -> tuple[str, ...]:
+@lru_cache(maxsize=64)  # the same names and ground come with every KPI and guard of a period
+def sides(names: tuple[str, ...], ground: Ground) -> tuple[str, ...]:
     """[N] treated, ring, control or outside; a managed element stands where its most affected cell does."""
     side = dict.fromkeys(ground.controls, "control")
     side |= dict.fromkeys(ground.ring, "ring") | dict.fromkeys(ground.treated, "treated")
@@ -39,7 +41,7 @@ def sides(series: Series, ground: Ground) -> tuple[str, ...]:
     for cell in list(side):
         element = managed_element_of(cell)
         side[element] = max(side[cell], side.get(element, "control"), key=order.index)
-    return tuple(side.get(n, "outside") for n in series.names)
+    return tuple(side.get(n, "outside") for n in names)
 
 
 def adds_up(kpi: str) -> bool:

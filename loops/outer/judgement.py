@@ -12,13 +12,12 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from loops.outer.comparison import Effect, Windows, effect_on
 from loops.outer.ground import Ground, adds_up, sides, with_silence
 from loops.outer.history import KpiHistory, Series
 from loops.outer.settings import OuterSettings, Watch
-from loops.outer.statistics import log_e_value
+from loops.outer.statistics import log_e_value, normal_quantile, t_quantile
 from schemas.ndt import Prediction
 from schemas.strategies import Direction
 
@@ -152,7 +151,7 @@ def _harmless(e: Evidence, settings: OuterSettings) -> bool:
 
 def _upper(e: Evidence, settings: OuterSettings) -> float:
     """One-sided upper bound of the harm at the settings' assurance (the interval kept is 90 %, 1.645 sd each side)."""
-    return e.harm + (e.high - e.harm) * float(stats.norm.ppf(settings.assurance) / stats.norm.ppf(0.95))
+    return e.harm + (e.high - e.harm) * normal_quantile(settings.assurance) / normal_quantile(0.95)
 
 
 def _watch(case: _Case, watch: Watch) -> None:
@@ -161,7 +160,7 @@ def _watch(case: _Case, watch: Watch) -> None:
         case.not_watched.append(watch.label)
         return
     series = with_silence(_served(case, watch, series), watch.kpi, case.ground, case.at)
-    controls = [i for i, side in enumerate(sides(series, case.ground)) if side == "control"]
+    controls = [i for i, side in enumerate(sides(series.names, case.ground)) if side == "control"]
     found = False
     for where, (members, cells) in _groups(case, watch, series).items():
         effect = effect_on(
@@ -195,7 +194,7 @@ def _groups(case: _Case, watch: Watch, series: Series) -> dict[str, tuple[list[i
     """Positions and cells of what a watch compares, by the name of the place ('' for a whole group)."""
     ground = case.ground
     wanted = ("treated",) if watch.scope == "treated" else ("treated", "ring")
-    inside = [i for i, side in enumerate(sides(series, ground)) if side in wanted]
+    inside = [i for i, side in enumerate(sides(series.names, ground)) if side in wanted]
     if watch.scope == "cell" or not adds_up(watch.kpi):
         inside = [i for i in inside if series.names[i] not in ground.silenced]
     if watch.scope == "cell":
@@ -209,7 +208,7 @@ def _evidence(case: _Case, watch: Watch, where: str, cells: frozenset[str], effe
     tolerance = watch.relative * (effect.baseline if watch.counts else 1.0)
     tolerance = max(tolerance, watch.floor) + _foreseen(case, watch, cells)
     harm, sd = sign * effect.value, float(np.sqrt(effect.variance))
-    reach = float(stats.t.ppf(0.95, effect.df)) * sd
+    reach = t_quantile(0.95, effect.df) * sd
     beyond = True
     if watch.absolute is not None:
         kept = sign * effect.baseline <= sign * watch.absolute
@@ -261,7 +260,7 @@ def _usable_periods(case: _Case, watches: Sequence[Watch]) -> NDArray[np.bool_]:
             continue
         members = [
             i
-            for i, side in enumerate(sides(series, case.ground))
+            for i, side in enumerate(sides(series.names, case.ground))
             if side in ("treated", "ring") and series.names[i] not in case.ground.silenced
         ]
         x = np.isfinite(series.values[:, members])

@@ -31,7 +31,7 @@ def outcomes(
         if series is None:
             continue
         series = with_silence(series, kpi, ground, at)
-        controls = [i for i, side in enumerate(sides(series, ground)) if side == "control"]
+        controls = [i for i, side in enumerate(sides(series.names, ground)) if side == "control"]
         factor, n = control_index(series, controls, at, settings.fewest_controls)
         cells = [c for c in plan.touched if (kpi, c) in predictions and c in series.names]
         rows = [(c, predictions[kpi, c], _change(series, [series.names.index(c)], at, factor, None)) for c in cells]

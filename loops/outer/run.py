@@ -192,7 +192,8 @@ class Run:
         bounded = not (math.isnan(plan.load_low) and math.isnan(plan.load_high))
         if bounded and math.isnan(seen.load_pct):
             return "the load of the network is not known"
-        if seen.load_pct < plan.load_low or seen.load_pct > plan.load_high:
+        margin = self.settings.load_margin
+        if seen.load_pct < plan.load_low - margin or seen.load_pct > plan.load_high + margin:
             return (
                 f"the network's load of {seen.load_pct:.1f} % lies outside the verdict's "
                 f"{plan.load_low:.1f} to {plan.load_high:.1f} %"

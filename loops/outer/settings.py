@@ -62,6 +62,11 @@ class OuterSettings(BaseModel):
     wait_limit: int = Field(default=10, ge=1, description="Periods a begun plan waits for leave to push on")
     attempts: int = Field(default=3, ge=1, description="How often an apply command is sent")
     rollback_attempts: int = Field(default=8, ge=1, description="How often a rollback command is sent")
+    load_margin: float = Field(
+        default=3.0,
+        ge=0,
+        description="Scatter of the network's measured PRB use, points, allowed at a verdict's bounds",
+    )
     report_grace: int = Field(default=2, ge=1, description="Periods until a configuration report must show a change")
     alpha: float = Field(default=0.05, gt=0, lt=1, description="Chance that a harmless stage is called harmful")
     assurance: float = Field(default=0.80, gt=0.5, lt=1, description="Confidence that harm is not twice the tolerance")

@@ -7,7 +7,7 @@ whatever their dependence.
 """
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 
 def log_e_value(harm: float, variance: float, df: float, scale: float) -> float:
@@ -38,7 +38,7 @@ def log_e_value(harm: float, variance: float, df: float, scale: float) -> float:
     """
     z = normal_deviate(harm / np.sqrt(variance), df)
     a = scale**2 / variance
-    return float(np.log(2) - 0.5 * np.log1p(a) + z**2 * a / (2 * (1 + a)) + stats.norm.logcdf(z * np.sqrt(a / (1 + a))))
+    return float(np.log(2) - 0.5 * np.log1p(a) + z**2 * a / (2 * (1 + a)) + special.log_ndtr(z * np.sqrt(a / (1 + a))))
 
 
 def normal_deviate(t: float, df: float) -> float:
@@ -47,8 +47,26 @@ def normal_deviate(t: float, df: float) -> float:
     >>> round(normal_deviate(4.0, 9), 2), round(normal_deviate(-4.0, 9), 2)
     (2.96, -2.96)
     """
-    tail = max(float(stats.t.sf(abs(t), df)), 1e-300)
-    return float(np.sign(t) * stats.norm.isf(tail))
+    tail = max(float(special.stdtr(df, -abs(t))), 1e-300)
+    return float(-np.sign(t) * special.ndtri(tail))
+
+
+def t_quantile(probability: float, df: float) -> float:
+    """Quantile of Student's t.
+
+    >>> round(t_quantile(0.95, 9), 3)
+    1.833
+    """
+    return float(special.stdtrit(df, probability))
+
+
+def normal_quantile(probability: float) -> float:
+    """Quantile of the normal distribution.
+
+    >>> round(normal_quantile(0.95), 3)
+    1.645
+    """
+    return float(special.ndtri(probability))
 
 
 def persistence_inflation(residuals: np.ndarray) -> float:
