@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsRegressor
 
+from infra.datasets.cicv5g import DriveRecording
 from infra.datasets.stream import Progress, no_progress
 from processors.twin_sync import Revision
 from twin_core.field import FieldModel, FieldReports, learn_offset
@@ -53,6 +54,12 @@ class FieldData:
     rows: pd.DataFrame
     reports: pd.DataFrame
 
+    @classmethod
+    def of(cls, recording: DriveRecording) -> "FieldData":
+        """What the twin will see of a recording, without a stream between."""
+        rows = _usable(recording.rows)
+        return cls(rows, rows[rows["fresh"]].reset_index(drop=True))
+
 
 class ReportCollector:
     """Gathers the measurements that the twin saw: a callback for :func:`infra.datasets.stream.stream`."""
@@ -82,12 +89,16 @@ class ReportCollector:
 
     def data(self, rows: pd.DataFrame) -> FieldData:
         """The collected reports, each with the drive and day of the row at its time and place."""
-        rows = rows[rows["x_m"].notna() & rows["rsrp_dbm"].notna()].reset_index(drop=True)
+        rows = _usable(rows)
         at = ["period_end_ms", "x_m", "y_m", "cell"]
         labels = rows.loc[rows["fresh"], [*at, "drive", "day", "band", "hold"]].drop_duplicates(at)
         empty = pd.DataFrame(columns=[*at, "rsrp_dbm"])
         reports = pd.concat(self._parts, ignore_index=True) if self._parts else empty
         return FieldData(rows, reports.merge(labels, on=at, how="inner"))
+
+
+def _usable(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["x_m"].notna() & rows["rsrp_dbm"].notna()].reset_index(drop=True)
 
 
 def held_out_by_day(data: FieldData, progress: Progress = no_progress) -> pd.DataFrame:
