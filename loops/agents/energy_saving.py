@@ -20,6 +20,8 @@ class EnergySaving:
 
     Parameters
     ----------
+    quiet_below
+        Mean PRB use, %, of the network below which one cell may sleep at a time; below two thirds of it, ``most``.
     sleep_below
         PRB use, %, below which a cell may sleep.
     carry_below
@@ -35,6 +37,7 @@ class EnergySaving:
         Least relative saving of the whole network's power, per cell put to sleep, that is worth a change.
     """
 
+    quiet_below: float = 27.0
     sleep_below: float = 20.0
     carry_below: float = 55.0
     wake_above: float = 70.0
@@ -50,7 +53,7 @@ class EnergySaving:
         wake = self._missed(view, memory)
         if wake:
             return [self._proposal(view, wake, UNLOCKED)]
-        if memory.is_busy:
+        if memory.pauses:
             return []
         sleep = self._idle(view, memory)
         return [self._proposal(view, sleep, LOCKED)] if sleep else []
@@ -72,11 +75,13 @@ class EnergySaving:
     def _idle(self, view: NetworkView, memory: Memory) -> list[int]:
         """Cells that may sleep, least loaded first, none an heir of another."""
         load = view.worst(PRB)
+        network = float(np.nanmean(load)) if np.isfinite(load).any() else np.inf
         room = int(self.most_asleep * len(view.cells)) - int((~view.active).sum())
+        room = min(room, 0 if network > self.quiet_below else 1 if network > 2 / 3 * self.quiet_below else self.most)
         carried = load.copy()  # what each cell will have to carry
         chosen: list[int] = []
         for c in np.argsort(load, kind="stable").tolist():
-            if len(chosen) >= min(self.most, room) or not load[c] < self.sleep_below:
+            if len(chosen) >= room or not load[c] < self.sleep_below:
                 break
             heirs = np.flatnonzero(view.heirs[c] > 0)
             after = carried[heirs] + _DETOUR * view.heirs[c, heirs] * load[c]

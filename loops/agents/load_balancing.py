@@ -46,7 +46,7 @@ class LoadBalancing:
     def propose(self, view: NetworkView) -> list[Strategy]:
         """At most one cell at a time: the fullest that can be relieved, else one that no longer needs its bias."""
         memory = Memory(view, self.name, self.pauses)
-        if memory.is_busy:
+        if memory.pauses:
             return []
         load = view.worst(PRB)
         usable = view.active & view.in_service

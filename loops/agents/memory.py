@@ -8,10 +8,12 @@ from loops.agents.agent import Attempt, Fate, NetworkView, Setting
 
 @dataclass(frozen=True)
 class Pauses:
-    """Periods for which an agent leaves a cell alone after an attempt on it.
+    """Periods for which an agent proposes nothing, or leaves a cell alone after an attempt on it.
 
     Parameters
     ----------
+    between
+        After any attempt, on any cell: verification is not free.
     done
         After a change came into force: let it show what it does.
     refused
@@ -22,6 +24,7 @@ class Pauses:
         After it was rolled back: the twin was wrong about this cell.
     """
 
+    between: float = 3
     done: float = 10
     refused: float = 20
     undecided: float = 8
@@ -46,9 +49,11 @@ class Memory:
         self.own: tuple[Attempt, ...] = tuple(a for a in view.history if a.agent == agent)
 
     @property
-    def is_busy(self) -> bool:
-        """Whether something of this agent is still being verified or rolled out."""
-        return any(a.fate is Fate.OPEN for a in self.own)
+    def pauses(self) -> bool:
+        """Whether something of this agent is still being verified or rolled out, or was proposed only just now."""
+        return any(
+            a.fate is Fate.OPEN or self._view.periods_since(a.period_end_ms) < self._pauses.between for a in self.own
+        )
 
     def rests(self, cells: Iterable[str]) -> bool:
         """Whether any of the cells must be left alone: held by a plan, or touched too lately by this agent."""

@@ -29,10 +29,13 @@ class Patience:
         After which a shard is asked for again: a shard takes two seconds, its queue and a rebalance some more.
     attempts
         After so many a shard has failed.
+    job_s
+        After which a job that is not done ends INCONCLUSIVE (maxRuntime of TS 28.561).
     """
 
     deadline_s: float = 20.0
     attempts: int = 5
+    job_s: float = float("inf")
 
 
 @dataclass
@@ -63,9 +66,16 @@ class Verification:
     _results: dict[int, NdtShardResult] = field(default_factory=dict)
     _asked: dict[int, _Asked] = field(default_factory=dict)
     _look: int = -1
+    _started_s: float = 0.0
+
+    @property
+    def results(self) -> list[NdtShardResult]:
+        """What was merged, in index order."""
+        return [self._results[i] for i in sorted(self._results)]
 
     def start(self, now_s: float) -> list[NdtShard]:
         """The first wave; none where nothing could be concluded from it, and then the report is there at once."""
+        self._started_s = now_s
         objections = self.basis.objections(self.job.design.oldest_periods)
         if objections:
             self.report = conclude(self.job, self.basis, None, None, objections=objections)
@@ -91,6 +101,8 @@ class Verification:
     def overdue(self, now_s: float) -> list[NdtShard]:
         """Shards to ask for again because nobody answered by the deadline."""
         out: list[NdtShard] = []
+        if not self.report and now_s - self._started_s >= self.patience.job_s:
+            self._give_up(f"not done within {self.patience.job_s:g} s; run more workers, or raise the deadline")
         for i, asked in sorted(self._asked.items()):
             if not self.report and now_s - asked.at_s >= self.patience.deadline_s:
                 silence = f"no worker answered within {self.patience.deadline_s:g} s; is a worker running?"
@@ -100,7 +112,10 @@ class Verification:
     @property
     def next_deadline_s(self) -> float | None:
         """When `overdue` has next something to say, None if never."""
-        return min((a.at_s + self.patience.deadline_s for a in self._asked.values()), default=None)
+        if self.report:
+            return None
+        deadlines = [a.at_s + self.patience.deadline_s for a in self._asked.values()]
+        return min([*deadlines, self._started_s + self.patience.job_s])
 
     def _next_wave(self, now_s: float) -> list[NdtShard]:
         self._look += 1
@@ -111,15 +126,17 @@ class Verification:
             self._asked[shard.shard_index] = _Asked(shard.attempt, now_s)
         return missing
 
+    def _give_up(self, reason: str) -> None:
+        self._asked.clear()
+        self.report = conclude(self.job, self.basis, None, None, objections=[reason])
+
     def _failed(self, i: int, attempt: int, problem: str, now_s: float) -> list[NdtShard]:
         asked = self._asked.get(i)
         if asked is None or attempt < asked.attempt:
             return []  # an old attempt; a newer one is out
         self.counts.errors += 1
         if asked.attempt >= self.patience.attempts:
-            self._asked.clear()
-            reason = f"shard {i} could not be computed in {asked.attempt} attempts: {problem}"
-            self.report = conclude(self.job, self.basis, None, None, objections=[reason])
+            self._give_up(f"shard {i} could not be computed in {asked.attempt} attempts: {problem}")
             return []
         self._asked[i] = _Asked(asked.attempt + 1, now_s)
         self.counts.reissued += 1

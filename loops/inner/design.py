@@ -25,7 +25,7 @@ class Design(Record):
     )
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Of the whole verdict, over all its looks")
     looks: tuple[int, ...] = Field(
-        default=(12, 36, 72),
+        default=(12, 36, 60),
         min_length=1,
         description="Scenarios of each class after which a verdict may fall; the last is the most that are run",
     )

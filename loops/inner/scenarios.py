@@ -30,8 +30,8 @@ from twin_core.scenarios import (
 EXPECTED = frozenset({NOMINAL, MEASUREMENT_ERROR})
 
 # A verdict holds for minutes. Within those, demand that doubles is another network, for which another verdict is
-# asked; half as much again is what an event or an outage next door brings.
-SEVERITY = Spreads(surge=(1.15, 1.5), hotspot_share=(0.05, 0.15))
+# asked; 40 % more is what an event or an outage next door brings.
+SEVERITY = Spreads(surge=(1.1, 1.4), hotspot_share=(0.05, 0.15))
 
 _ABSENT = {
     SURGE: "a surge of demand",

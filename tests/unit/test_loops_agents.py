@@ -15,25 +15,32 @@ PRB = "RRU.PrbTotDl"
 
 
 def test_energy_saving_switches_the_idlest_cells_off_whose_neighbours_have_room() -> None:
-    (proposal,) = EnergySaving().propose(view({4: 5.0, 13: 3.0}))
+    (proposal,) = EnergySaving().propose(view({4: 5.0, 13: 3.0}, others=16.0))
     assert [(c.object, c.value) for c in proposal.changes] == [(CELLS[13], "LOCKED"), (CELLS[4], "LOCKED")]
     assert (proposal.objective.kpi, proposal.objective.direction) == ("PEE.AvgPower", Direction.DOWN)
 
 
 def test_energy_saving_leaves_an_idle_cell_on_whose_neighbours_are_full() -> None:
     around = dict.fromkeys(NETWORK.neighbours[13], 58.0)
-    assert EnergySaving().propose(view({**around, 13: 3.0})) == []
+    assert EnergySaving(quiet_below=100).propose(view({**around, 13: 3.0})) == []
+
+
+def test_energy_saving_goes_cell_by_cell_in_a_middling_network_and_rests_in_a_busy_one() -> None:
+    (proposal,) = EnergySaving().propose(view({4: 5.0, 13: 3.0}, others=24.0))
+    assert [c.object for c in proposal.changes] == [CELLS[13]]
+    assert EnergySaving().propose(view({4: 5.0, 13: 3.0}, others=40.0)) == []
 
 
 def test_energy_saving_does_not_let_neighbours_sleep_together() -> None:
     neighbour = NETWORK.neighbours[13][0]
-    (proposal,) = EnergySaving().propose(view({13: 3.0, neighbour: 4.0}))
-    assert [c.object for c in proposal.changes] == [CELLS[13]]
+    (proposal,) = EnergySaving().propose(view({13: 3.0, neighbour: 4.0}, others=16.0))
+    assert proposal.changes[0].object == CELLS[13]
+    assert CELLS[neighbour] not in {c.object for c in proposal.changes}
 
 
 def test_energy_saving_wakes_its_own_cell_when_a_neighbour_fills_up() -> None:
     agent = EnergySaving()
-    quiet = view({13: 3.0})
+    quiet = view({13: 3.0}, others=25.0)
     asleep = applied(quiet, agent.propose(quiet)[0])
     assert agent.propose(later(asleep, 30)) == []
     busy = np.full(len(CELLS), 40.0)
@@ -88,6 +95,8 @@ def test_load_balancing_takes_its_bias_back_when_the_load_is_gone() -> None:
 
 def test_an_agent_has_one_change_under_way_at_a_time() -> None:
     agent = EnergySaving()
-    quiet = view({13: 3.0, 1: 4.0})
+    quiet = view({13: 3.0, 1: 4.0}, others=16.0)
     (first,) = EnergySaving(most=1).propose(quiet)
-    assert agent.propose(later(quiet, 1, history=(attempt(first, Fate.OPEN),))) == []
+    assert agent.propose(later(quiet, 30, history=(attempt(first, Fate.OPEN),))) == []
+    assert agent.propose(later(quiet, 2, history=(attempt(first, Fate.REFUSED),))) == []
+    assert agent.propose(later(quiet, 3, history=(attempt(first, Fate.REFUSED),))) != []

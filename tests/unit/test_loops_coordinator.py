@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from loops.inner.coordinator import Patience, Verification
 from loops.inner.design import Design
+from loops.inner.evidence import Basis
 from schemas.ndt import NdtReport, NdtShard, Verdict
 from schemas.strategies import Direction, Guard
 from tests.unit import inner_fakes as fake
@@ -89,6 +90,17 @@ def test_a_shard_without_answer_is_asked_for_again_after_its_deadline_and_fails_
     assert "no worker answered" in verification.report.reason
 
 
+def test_a_job_that_takes_too_long_ends_inconclusive() -> None:
+    verification = Verification(fake.job(), fake.basis(), Patience(job_s=30.0))
+    verification.start(100.0)
+    verification.overdue(129.0)
+    assert verification.report is None
+    assert verification.overdue(130.0) == []
+    assert verification.report is not None
+    assert verification.report.verdict is Verdict.INCONCLUSIVE
+    assert "not done within 30 s" in verification.report.reason
+
+
 def test_an_error_is_retried_and_a_stale_error_is_ignored() -> None:
     verification = Verification(fake.job(), fake.basis())
     shard = verification.start(0.0)[0]
@@ -141,7 +153,7 @@ def test_results_of_other_jobs_are_ignored() -> None:
         (fake.basis(problems=("2 of 3 cells sent no telemetry",)), "sent no telemetry"),
     ],
 )
-def test_without_a_trusted_fresh_twin_nothing_is_run_and_nothing_concluded(basis: fake.Basis, cause: str) -> None:
+def test_without_a_trusted_fresh_twin_nothing_is_run_and_nothing_concluded(basis: Basis, cause: str) -> None:
     verification = Verification(fake.job(), basis)
     assert verification.start(0.0) == []
     assert verification.report is not None

@@ -1,0 +1,253 @@
+"""The inner loop's role: agents and people propose, workers try it on the twin, the verdict is written.
+
+Delivery order, for each period that the twin has finished:
+
+1. in one database transaction: ask agents, the schedule and `strategies.proposed` for strategies; write them, a job for
+   each, and the position to which the topic was read;
+2. verify: shards go to the workers and results come back until every job has its verdict; nothing is written;
+3. in one transaction: verdicts with what they rest on, states of strategies and jobs, audit, reports in the outbox, and
+   the role's progress;
+4. publish the outbox.
+
+A period that is done again after step 1 finds the strategies it took in, makes the same jobs, and gets the same
+verdicts: they depend on revision, design and seed alone. On start: claim the region (one inner loop decides, others
+stand by).
+In lock-step every revision is worked on, in order; beside a network that does not wait, only the newest.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+
+import structlog
+import torch
+
+from infra.exceptions import SettingsError
+from infra.metrics import STEP_SECONDS, VERDICTS
+from infra.roles.base import Context, keep_trying
+from infra.roles.inner_sight import Sight, next_revision, revision_at, revision_to_fork, sight_of
+from infra.roles.proposals import ProposalReader
+from infra.roles.publishing import OutboxPublisher
+from infra.roles.schedule import Schedule
+from infra.roles.shard_queue import ShardQueue
+from infra.storage import progress
+from infra.storage.database import Connection, Database, claim
+from infra.storage.exceptions import ProgressTimeout
+from infra.storage.plans import write_audit
+from infra.storage.strategies import cancel_other_jobs, close_job, open_job, take_in, verifying
+from infra.topologies import load_topology
+from infra.twin_source import PostgresTwins
+from loops.agents.agent import Agent, NetworkView, load_agents
+from loops.exceptions import UnknownAgent
+from loops.inner.coordinator import Patience, Verification
+from loops.inner.sharding import Job
+from loops.inner.verify import verify_all
+from schemas.strategies import Strategy
+from schemas.topics import TOPICS
+from schemas.twin import TwinUpdate
+
+NAME = "inner"
+_AFTER = "twin"  # the role whose periods are followed
+_LOOK_AGAIN_S = 0.5
+
+
+def build(context: Context) -> "InnerRole":
+    """The inner loop of the context's region.
+
+    Raises
+    ------
+    SettingsError
+        If no package offers an agent that the settings name.
+    """
+    torch.set_num_threads(1)  # the view is made here; the work is the workers'
+    try:
+        agents = load_agents(context.settings.inner.agents)
+    except UnknownAgent as error:
+        raise SettingsError(str(error), "correct inner.agents") from None
+    return InnerRole(context, agents)
+
+
+class InnerRole:
+    """Verifies, as the docstring above orders it.
+
+    Parameters
+    ----------
+    agents
+        Who proposes.
+    """
+
+    name = NAME
+
+    def __init__(self, context: Context, agents: list[Agent]) -> None:
+        self._context, self._agents = context, agents
+        self._log = structlog.get_logger().bind(role=NAME, network=context.network_id, region=context.region)
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop``."""
+        keep_trying(NAME, stop, lambda: self._attempt(stop))
+
+    def _attempt(self, stop: threading.Event) -> None:
+        context = self._context
+        with ExitStack() as stack:
+            database = stack.enter_context(context.database(NAME))
+            if not self._claim(database, stop):
+                return
+            topology = load_topology(database, context.network_id, stop)
+            if topology is None:
+                return
+            context.transport.ensure_topics(TOPICS)
+            publisher = stack.enter_context(closing(OutboxPublisher(context, NAME)))
+            work = _Work(
+                context,
+                self._agents,
+                database,
+                Schedule(context.settings.inner.schedule, topology, context.region),
+                stack.enter_context(closing(ProposalReader(context, NAME, database))),
+                stack.enter_context(ShardQueue(context, NAME)),
+            )
+            watch = stack.enter_context(progress.ProgressWatch(context.database_url))
+            publisher.publish(database)
+            while not stop.is_set():
+                update = self._next(database, watch)
+                if update is None:
+                    continue
+                began = time.monotonic()
+                if not work.period(update, stop.is_set):
+                    return
+                publisher.publish(database)
+                context.after_step(NAME, 4, update.period_end_ms)
+                STEP_SECONDS.labels(NAME).observe(time.monotonic() - began)
+
+    def _next(self, database: Database, watch: progress.ProgressWatch) -> TwinUpdate | None:
+        """The revision to work on next, None if there is none yet."""
+        context = self._context
+        with database.transaction() as connection:
+            done = progress.reached(connection, context.network_id).get(NAME, -1)
+        try:
+            watch.wait(context.network_id, [_AFTER], done + 1, _LOOK_AGAIN_S)
+        except ProgressTimeout:
+            return None
+        with database.transaction() as connection:
+            in_order = NAME in context.settings.lockstep.roles
+            return next_revision(connection, context.network_id, context.region, done, newest=not in_order)
+
+    def _claim(self, database: Database, stop: threading.Event) -> bool:
+        """Become the one that decides; False if told to stop first."""
+        told = False
+        while not stop.is_set():
+            with database.transaction() as connection:
+                if claim(connection, f"{NAME}|{self._context.network_id}|{self._context.region}"):
+                    return True
+            if not told:
+                self._log.info("another process is the inner loop of this region; standing by")
+                told = True
+            stop.wait(_LOOK_AGAIN_S)
+        return False
+
+
+class _Work:
+    """Steps 1 to 3."""
+
+    def __init__(
+        self,
+        context: Context,
+        agents: list[Agent],
+        database: Database,
+        schedule: Schedule,
+        proposals: ProposalReader,
+        queue: ShardQueue,
+    ) -> None:
+        self._context, self._agents, self._database = context, agents, database
+        self._schedule, self._proposals, self._queue = schedule, proposals, queue
+        self._twins = PostgresTwins(database, kept=2)
+        self._log = structlog.get_logger().bind(role=NAME, network=context.network_id, region=context.region)
+
+    def period(self, update: TwinUpdate, stopped: Callable[[], bool]) -> bool:
+        """Steps 1 to 3 for the period of a revision; False if told to stop before it was done."""
+        context = self._context
+        with self._database.transaction() as connection:
+            revision = revision_to_fork(connection, context.network_id, context.region, update.revision)
+        twin = self._twins.load(context.network_id, context.region, revision)
+        with self._database.transaction() as connection:
+            sight = sight_of(connection, twin, context.region, update.period_end_ms)
+            jobs = [self._job(s, sight) for s in self._strategies(connection, sight, update)]
+            for job in jobs:
+                open_job(connection, job, update.period_end_ms)
+            self._proposals.save(connection)
+        context.after_step(NAME, 1, update.period_end_ms)
+        settings = context.settings.inner
+        patience = Patience(deadline_s=settings.shard_deadline_s, job_s=settings.job_deadline_s)
+        verifications = [Verification(job, sight.basis(job.strategy), patience) for job in jobs]
+        if not verify_all(verifications, self._queue, self._queue, stopped):
+            return False
+        context.after_step(NAME, 2, update.period_end_ms)
+        with self._database.transaction() as connection:
+            for v in verifications:
+                self._close(connection, v, update.period_end_ms)
+            cancel_other_jobs(connection, context.network_id, context.region)
+            progress.report(connection, context.network_id, NAME, update.period_end_ms)
+        self._tell(verifications)
+        context.after_step(NAME, 3, update.period_end_ms)
+        return True
+
+    def _strategies(self, connection: Connection, sight: Sight, update: TwinUpdate) -> list[Strategy]:
+        """What is to be verified: what was taken in before a restart, else what is proposed now."""
+        context = self._context
+        left = verifying(connection, context.network_id, context.region)
+        if left:
+            return left
+        proposed = [*self._due(connection, update), *self._proposals.poll(), *self._ask(connection, sight)]
+        for strategy in proposed:
+            take_in(connection, NAME, strategy, update.period_end_ms)
+        return verifying(connection, context.network_id, context.region)
+
+    def _due(self, connection: Connection, update: TwinUpdate) -> list[Strategy]:
+        """What the schedule hands in by this revision."""
+        context = self._context
+        done = progress.reached(connection, context.network_id).get(NAME, -1)
+        before = revision_at(connection, context.network_id, context.region, done)
+        return self._schedule.between(before, update.revision, update.period_end_ms)
+
+    def _ask(self, connection: Connection, sight: Sight) -> list[Strategy]:
+        """What agents propose. They are not asked before the twin is worth it: nothing could be concluded."""
+        if sight.twin.revision < self._context.settings.inner.warm_up_periods or not sight.twin.gate_open:
+            return []
+        view = sight.view(connection)
+        return [s for agent in self._agents for s in self._of(agent, view, connection)]
+
+    def _of(self, agent: Agent, view: NetworkView, connection: Connection) -> list[Strategy]:
+        try:
+            return agent.propose(view)
+        except Exception as error:  # an agent may come from anywhere; its failure is not the loop's
+            self._log.exception("an agent failed; it is asked again next period", agent=agent.name)
+            write_audit(
+                connection,
+                view.network_id,
+                view.period_end_ms,
+                NAME,
+                "agent failed",
+                agent.name,
+                {"error": repr(error)},
+            )
+            return []
+
+    def _job(self, strategy: Strategy, sight: Sight) -> Job:
+        settings = self._context.settings.inner
+        return Job(strategy, sight.twin.revision, settings.design, len(sight.twin.network.cells), settings.seed)
+
+    def _close(self, connection: Connection, verification: Verification, period_end_ms: int) -> None:
+        assert verification.report is not None, "verify_all ends when every verification has its report"
+        counts = vars(verification.counts)
+        close_job(connection, NAME, verification.report, verification.results, counts, period_end_ms)
+
+    def _tell(self, verifications: list[Verification]) -> None:
+        """Metrics and log of verdicts, once they are durable."""
+        for v in verifications:
+            report = v.report
+            assert report is not None
+            VERDICTS.labels(report.network_id, report.verdict.value).inc()
+            self._log.info(
+                "verdict", strategy=report.strategy_id, title=v.job.strategy.title, job=report.job_id,
+                verdict=report.verdict.value, reason=report.reason, **vars(v.counts),
+            )  # fmt: skip
