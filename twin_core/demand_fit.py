@@ -33,7 +33,8 @@ def spread(start: Tensor, attachment: Attachment, target: Tensor, rounds: int = 
 
     Examples
     --------
-    >>> halves = Attachment(torch.tensor([0, 1]), torch.tensor([0, 1]), torch.ones(2), torch.ones(2), torch.ones(2))
+    >>> one = torch.ones(2)
+    >>> halves = Attachment(torch.tensor([0, 1]), torch.tensor([0, 1]), one, one, one, usual_lead_db=one)
     >>> spread(torch.tensor([1.0, 1.0]), halves, torch.tensor([3.0, torch.nan])).tolist()
     [3.0, 1.0]
     """

@@ -15,12 +15,11 @@ import typer
 
 # Command, module, help line. A module offers `app` (a group) or a function of the command's name.
 COMMANDS: tuple[tuple[str, str, str], ...] = (
-    ("demo", "demo", "Run a live network beside its twin for a while: verify, push, watch, report."),
     ("up", "services", "Start Kafka, schema registry and PostgreSQL on loopback and prepare them."),
     ("down", "services", "Stop the local services that `up` started."),
     ("status", "services", "Show services, roles, and how far each has come."),
     ("run", "run", "Run one or several roles of twinloop in this process."),
-    ("network", "network", "Run the reference live network, or check an executable against the line protocol."),
+    ("network", "network", "Run the reference live network as an executable."),
     ("replay", "replay", "Replay a recording through Kafka, or re-derive twin revisions and compare hashes."),
     ("schemas", "schemas", "Register, check, list and export the schemas of all topics."),
     ("twin", "twin", "Look at the twin at a time, and at what differs between two."),
@@ -29,7 +28,6 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("dlq", "dlq", "List, show and re-inject dead letters."),
     ("explain", "explain", "Tell the whole story of a strategy, job or plan."),
     ("bench", "bench", "Measure, and compare with the goals."),
-    ("docs", "docs", "Generate the reference pages of the documentation."),
 )
 
 
@@ -40,7 +38,7 @@ def build(words: Collection[str]) -> typer.Typer:
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
         help="A streaming digital twin that makes configuration changes of a live mobile network safe.\n\n"
-        "Start with [bold]twinloop demo[/bold]. Exit codes: 0 good, 1 error, 2 usage, 3 rejected, 4 inconclusive.",
+        "Start with [bold]twinloop up[/bold]. Exit codes: 0 good, 1 error, 2 usage, 3 rejected, 4 inconclusive.",
         epilog="Settings come from TWINLOOP_… variables or twinloop.toml; TWINLOOP_DEBUG=1 shows tracebacks.",
     )
     app.callback()(_main)

@@ -65,7 +65,7 @@ def count_topics(bootstrap: str, network_id: str, properties: dict[str, str] | N
                         seen[topic].add(_bytes(message.value()))
                 elif key.split(b"|")[0] == network_id.encode() or b"|" not in key:
                     total[topic] += 1
-                    reinjected += any(name == "twinloop-reinjected" for name, _ in headers)
+                    reinjected += any(header[0] == "twinloop-reinjected" for header in headers)
     finally:
         consumer.close()
     return TopicCounts(

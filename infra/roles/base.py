@@ -100,7 +100,7 @@ class Context:
             transport=KafkaTransport(
                 kafka.bootstrap_servers, kafka.properties(), replication_factor=kafka.replication_factor
             ),
-            serde=Serde(RegistryIds(settings.registry.url, _registry_properties(settings))),
+            serde=Serde(RegistryIds(settings.registry.url, registry_properties(settings))),
             database_url=settings.database.location(),
         )
 
@@ -240,7 +240,8 @@ def _signals_to(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _registry_properties(settings: Settings) -> dict[str, object]:
+def registry_properties(settings: Settings) -> dict[str, object]:
+    """Properties of the registry's client; secrets in clear, for the client alone."""
     registry = settings.registry
     properties: dict[str, object] = {}
     if registry.username is not None:

@@ -1,0 +1,39 @@
+"""`twinloop bench NAME`."""
+
+import importlib
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from infra.cli.errors import reports_errors, stdout
+from infra.cli.options import Json, print_json
+
+# infra/benches/<name>.py offers run(quick=…) -> BenchResult.
+BENCHES: dict[str, str] = {"stream": "counters a second, from the wire and from Kafka to twin state, on one core"}
+
+
+@reports_errors
+def bench(
+    name: Annotated[str, typer.Argument(help="; ".join(f"{k}: {v}" for k, v in BENCHES.items()))],
+    quick: Annotated[bool, typer.Option("--quick", help="Show that it works; measures little.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure, and hold the figures against their goals."""
+    if name not in BENCHES:
+        raise typer.BadParameter(f"no bench {name!r}; benches are {', '.join(BENCHES)}")
+    result = importlib.import_module(f"infra.benches.{name}").run(quick=quick)
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+        return
+    table = Table(
+        "figure", "value", title=f"{result.name} at {result.commit}: {result.seconds:.1f} s, {result.machine}"
+    )
+    for figure, value in result.figures.items():
+        table.add_row(figure, value if isinstance(value, str) else f"{value:,.4g}")
+    stdout.print(table)
+    if result.goals:
+        goals = Table("goal", "measured", "wanted", "met")
+        for g in result.goals:
+            goals.add_row(g.name, f"{g.value:,.4g}", f"{g.op} {g.goal:,.4g}", "yes" if g.met else "[red]no[/red]")
+        stdout.print(goals)

@@ -1,0 +1,30 @@
+"""`twinloop run ROLE…`."""
+
+from typing import Annotated
+
+import typer
+
+from infra.cli.errors import reports_errors
+from infra.roles.base import ROLES
+
+
+@reports_errors
+def run(
+    roles: Annotated[list[str], typer.Argument(help=f"One or several of {', '.join(ROLES)}.", metavar="ROLE…")],
+) -> None:
+    """Run roles of twinloop in this process until SIGTERM or Ctrl-C.
+
+    Roles may run in one process or in many, on one machine or several; they meet in Kafka and PostgreSQL. A service
+    that is away is tried again; after any death a role goes on at its last durable state.
+
+    Example: twinloop run twin features
+    """
+    from infra.logging import configure_logging
+    from infra.metrics import start_exporter
+    from infra.roles.base import Context, build, run_roles
+    from infra.settings import load_settings
+
+    settings = load_settings()
+    configure_logging(settings.log, network_id=settings.network_id)
+    start_exporter(settings.metrics)
+    raise typer.Exit(run_roles(build(roles, Context.of(settings))))
