@@ -61,7 +61,7 @@ def _dataset(name: str, path: Path, out: Path, limit: int | None, as_json: bool)
     if as_json:
         print_json(report.to_json())
     else:
-        stdout.print(report.render())
+        show(report, stdout)
 
 
 def _verify(first: int | None, last: int | None, as_json: bool) -> None:

@@ -157,9 +157,7 @@ class LineNetwork:
             line = self._next()
             if isinstance(line, Ack) and line.id == command.id and answer is None:
                 answer = line
-            elif isinstance(line, ConfigurationLine) and line.id == fence:
-                return answer
-            elif isinstance(line, ErrorLine) and line.id == fence:
+            elif isinstance(line, ConfigurationLine | ErrorLine) and line.id == fence:
                 return answer
             else:
                 self._other(line, f"the acknowledgement of {command.id}")
