@@ -14,7 +14,8 @@
       - {kpi: DRB.UEThpDl, scope: network, direction: up, relative: 0.02}
     rationale: No matches this week.
 
-A cell may be given by its short name (managed element and cell number); the object that carries the attribute follows.
+A cell may be given by its short name, managed element and cell number (gnb2-1 or gnb2/1); the object that carries the
+attribute follows.
 """
 
 from pathlib import Path
@@ -123,6 +124,7 @@ _Problem = tuple[tuple[int | str, ...], str]
 def _changes(written: _File, network: Topology) -> tuple[list[ConfigChange], list[_Problem]]:
     """The changes under their 3GPP names, and what is wrong with the others."""
     cells = {short_name(c): c for c in network.cell_names} | {c: c for c in network.cell_names}
+    cells |= {"/".join(short.rsplit("-", 1)): c for short, c in cells.items() if "=" not in short}
     changes: list[ConfigChange] = []
     problems: list[_Problem] = []
     for i, change in enumerate(written.changes):
@@ -159,7 +161,7 @@ def _object(change: _Change, cells: dict[str, str]) -> str:
 
 
 def _known(cells: dict[str, str]) -> str:
-    names = [name for name in cells if "=" not in name]
+    names = [name for name in cells if "=" not in name and "/" not in name]
     return f"it has {', '.join(names[:3])}{' … ' + names[-1] if len(names) > 3 else ''}"
 
 
