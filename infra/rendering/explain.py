@@ -1,6 +1,7 @@
 """The story of a change on one page for the terminal."""
 
 import math
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -18,6 +19,7 @@ from schemas.strategies import Strategy
 
 _VERDICT_STYLE = {Verdict.APPROVED: "green", Verdict.REJECTED: "red", Verdict.INCONCLUSIVE: "yellow"}
 _MOST_ROWS = 12
+_NUMBERS = re.compile(r"[-+]?\d[\d.,]*")
 
 
 def story_page(story: Story) -> RenderableType:
@@ -154,9 +156,10 @@ def _timeline(story: Story, plan: PlanChapter) -> RenderableType:
     for entry in story.audit:
         if entry.subject == plan.plan_id and entry.action in ("judged", "waits"):
             reason = str(entry.detail.get("reason", ""))
-            if reason != seen:
+            said = _NUMBERS.sub("#", reason)  # once is enough while only the numbers change
+            if said != seen:
                 events.append((entry.at_ms, -1, "", Text(reason, style="dim")))
-            seen = reason
+            seen = said
     for told in story.alerts:
         if told.subject == plan.plan_id:
             at_ms = _ms(told.time)

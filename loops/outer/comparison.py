@@ -18,6 +18,7 @@ from loops.outer.statistics import persistence_inflation, robust_sd
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+_COLLAPSE = 1e-3  # what is left of something that is gone, so that it has a logarithm
 _NOISE_FLOOR = 0.01  # no radio network is steadier than 1 % from minute to minute
 
 
@@ -42,7 +43,8 @@ class Effect:
     Parameters
     ----------
     value, variance
-        Relative change, or for counts the change a cell and period; its variance.
+        Log of the factor by which the group changed, or for counts the change a cell and period; its variance.
+        On the log scale halving and doubling weigh the same, and a collapse stands out of the noise.
     df
         Degrees of freedom of the variance.
     baseline, level
@@ -116,7 +118,7 @@ def effect_on(
         sd, n = _placebo(c, at, counts)
         variance = max(variance, sd**2 / _effective_number(g[at.before]))
         df += n - 1
-    value = q1.mean() - q0.mean() if counts else q1.mean() / q0.mean() - 1
+    value = q1.mean() - q0.mean() if counts else np.log(max(q1.mean() / q0.mean(), _COLLAPSE))
     return Effect(float(value), float(variance), float(df), baseline, level, c.shape[1], len(q1))
 
 
@@ -165,7 +167,8 @@ def _placebo(c: Floats, at: Windows, counts: bool) -> tuple[float, int]:
         value, base = _reported(c, at.before)
         others = _ratio(value.sum(axis=1, keepdims=True) - value, base.sum(axis=1, keepdims=True) - base)
         shown = _ratio(_ratio(value, base), others)
-        found = _ratio(_mean(shown[at.after], axis=0), _mean(shown[at.before], axis=0)) - 1
+        factors = _ratio(_mean(shown[at.after], axis=0), _mean(shown[at.before], axis=0))
+        found = np.log(np.maximum(factors, _COLLAPSE))
     found = _finite(found)
     return (robust_sd(found), len(found)) if len(found) > 2 else (0.0, 1)
 

@@ -18,10 +18,12 @@ from loops.outer.ground import Ground, adds_up, sides, with_silence
 from loops.outer.history import KpiHistory, Series
 from loops.outer.settings import OuterSettings, Watch
 from loops.outer.statistics import log_e_value, normal_quantile, t_quantile
+from schemas.names import parse
 from schemas.ndt import Prediction
 from schemas.strategies import Direction
 
 # A mean over users says nothing where hardly anybody is.
+_MOST_TOLERATED = 0.95  # relative; losing everything cannot be tolerated
 _PER_USER, _USERS, _FEWEST_USERS = frozenset({"DRB.UEThpDl"}), "RRC.ConnMean", 1.0
 
 
@@ -35,13 +37,17 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True)
 class Evidence:
-    """One comparison: how much worse a KPI got than its controls, and what that is worth."""
+    """One comparison: how much worse a KPI got than its controls, and what that is worth.
 
-    watch: str
-    where: str
-    harm: float  # for the worse is positive; relative, or for counts a cell and period
+    Harm, its 90 % interval and the tolerance are logarithms of factors, for counts differences a cell and period; for
+    the worse is positive.
+    """
+
+    watch: Watch
+    where: str  # the cell; empty for a whole group
+    harm: float
     low: float
-    high: float  # 90 % interval of the harm
+    high: float
     tolerance: float
     log_e: float
     beyond: bool  # whether the KPI ended up beyond the watch's absolute level, True where it has none
@@ -50,9 +56,15 @@ class Evidence:
 
     def text(self) -> str:
         """The comparison in words."""
+        place = f" at {_short(self.where)}" if self.where else ""
         against = f"against {self.controls} control cells" if self.controls else "against before, no control cells"
-        place = f" at {self.where}" if self.where else ""
-        return f"{self.watch}{place}: {self.harm:+.3g} for the worse (tolerance {self.tolerance:.3g}) {against}"
+        return f"{self.watch.label}{place}: {self._size(self.harm)} (tolerated {self._size(self.tolerance)}) {against}"
+
+    def _size(self, harm: float) -> str:
+        if self.watch.counts:
+            return f"{harm:+.2g} a cell and period"
+        up = self.watch.worse is Direction.UP
+        return f"{100 * (np.expm1(harm) if up else np.expm1(-harm)):+.0f} %"
 
 
 @dataclass(frozen=True)
@@ -154,6 +166,13 @@ def _upper(e: Evidence, settings: OuterSettings) -> float:
     return e.harm + (e.high - e.harm) * normal_quantile(settings.assurance) / normal_quantile(0.95)
 
 
+def _short(cell: str) -> str:
+    """``gnb7/3`` for a cell's DN: reasons are read by people; ids stand in the plan."""
+    steps = parse(cell)
+    element = next((value for cls, value in steps if cls == "ManagedElement"), "")
+    return f"{element}/{steps[-1].value}"
+
+
 def _watch(case: _Case, watch: Watch) -> None:
     series = case.history.series.get(watch.kpi)
     if series is None:
@@ -205,8 +224,11 @@ def _groups(case: _Case, watch: Watch, series: Series) -> dict[str, tuple[list[i
 
 def _evidence(case: _Case, watch: Watch, where: str, cells: frozenset[str], effect: Effect) -> Evidence:
     sign = 1.0 if watch.worse is Direction.UP else -1.0
-    tolerance = watch.relative * (effect.baseline if watch.counts else 1.0)
-    tolerance = max(tolerance, watch.floor) + _foreseen(case, watch, cells)
+    foreseen = _foreseen(case, watch, cells)
+    if watch.counts:
+        tolerance = max(watch.relative * effect.baseline, watch.floor) + foreseen
+    else:
+        tolerance = sign * float(np.log1p(sign * min(watch.relative + foreseen, _MOST_TOLERATED)))
     harm, sd = sign * effect.value, float(np.sqrt(effect.variance))
     reach = t_quantile(0.95, effect.df) * sd
     beyond = True
@@ -215,7 +237,7 @@ def _evidence(case: _Case, watch: Watch, where: str, cells: frozenset[str], effe
         # A limit alone is broken only where it was kept before; together with a relative one it says how bad is bad.
         beyond = sign * effect.level > sign * watch.absolute and (kept or watch.relative > 0)
     return Evidence(
-        watch=watch.label,
+        watch=watch,
         where=where,
         harm=harm,
         low=harm - reach,
