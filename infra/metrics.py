@@ -17,6 +17,8 @@ VERDICTS = Counter("twinloop_verdicts_total", "Verdicts", ["network", "verdict"]
 SHARDS = Counter("twinloop_shards_total", "Shards computed by workers", ["outcome"])
 PLANS = Counter("twinloop_plan_transitions_total", "State changes of plans", ["network", "state"])
 ALERTS = Counter("twinloop_alerts_total", "Alerts by channel and outcome", ["channel", "outcome"])
+LINES = Counter("twinloop_bridge_lines_total", "Telemetry lines of a live network by kind", ["network", "kind"])
+COMMANDS = Counter("twinloop_bridge_commands_total", "Commands by what the network made of them", ["network", "answer"])
 RETRIES = Counter("twinloop_retries_total", "A service was away and is tried again", ["role", "service"])
 
 
