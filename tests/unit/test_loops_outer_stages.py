@@ -31,7 +31,8 @@ from tests.outer_world import (
 
 
 def test_every_state_can_be_reached_and_every_open_one_can_end() -> None:
-    reached, frontier = set(), [None]
+    reached: set[PlanState] = set()
+    frontier: list[PlanState | None] = [None]
     while frontier:
         for state in successors(frontier.pop()):
             if state not in reached:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from loops.outer.engine import acknowledge, admit, advance
-from loops.outer.inputs import Step
+from loops.outer.inputs import Inputs, Step
 from loops.outer.plan import Plan, as_mapping
 from loops.outer.reconcile import desired, same
 from loops.outer.settings import OuterSettings
@@ -35,7 +35,7 @@ class OuterLoop(RuleBasedStateMachine):
         self.stored: Plan = admit(plan_for(CHANGES, self.network), self._inputs(), GRAPH, SETTINGS).plan
         self.periods = 0
 
-    def _inputs(self):  # type: ignore[no-untyped-def]
+    def _inputs(self) -> Inputs:
         out = frozenset({CELLS[0]}) if self.down else frozenset()
         return self.network.inputs(gate_open=self.gate, out_of_service=out, load_pct=self.load)
 
