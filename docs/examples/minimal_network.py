@@ -3,6 +3,7 @@
 Try it:    twinloop network check "python docs/examples/minimal_network.py"
 """
 
+# fmt: off
 import json
 import math
 import sys
@@ -18,7 +19,7 @@ now_ms = None
 
 
 def write(**line):
-    print(json.dumps(line), flush=True)
+    print(json.dumps(line), flush=True)  # noqa: T201
 
 
 def configuration(objects=None):
@@ -31,7 +32,7 @@ def step():
     now_ms += 1000 * PERIOD_S
     hour = now_ms / 3_600_000 % 24
     cells = []
-    for i, (cell, carrier) in enumerate(zip(CELLS, CARRIERS)):
+    for i, (cell, carrier) in enumerate(zip(CELLS, CARRIERS, strict=True)):
         load = 0.45 + 0.3 * math.sin((hour - 12 + i) / 24 * 2 * math.pi)
         load = min(1.0, load * (20000 / power[carrier]) ** 0.2)
         cells.append({"cell": cell, "values": [round(100 * load, 2), round(load * 4e6, 1)]})
@@ -42,7 +43,7 @@ def step():
 
 
 def command(line):
-    bad = [c["object"] for c in line["changes"] if c["object"] not in power
+    bad = [c["object"] for c in line["changes"] if c["object"] not in power or line["managed_element"] != SITE
            or c["attribute"] != "configuredMaxTxPower" or not 1 <= float(c["value"]) <= 40000]
     status = "DUPLICATE" if line["id"] in applied else "REJECTED" if bad else "APPLIED"
     if status == "APPLIED":
@@ -55,7 +56,7 @@ write(type="hello", protocol="twinloop-line/1", network={"name": "tiny", "versio
       levers=["configuredMaxTxPower"], layouts=[LAYOUT], capabilities=[], configuration=configuration(),
       topology={"network_id": "tiny", "granularity_s": PERIOD_S, "cells": [
           {"cell": c, "x_m": 0, "y_m": 0, "height_m": 25, "azimuth_deg": a, "carrier_ghz": 3.5, "prbs": 51,
-           "max_tx_power_mw": 40000} for c, a in zip(CELLS, (0, 120, 240))]})
+           "max_tx_power_mw": 40000} for c, a in zip(CELLS, (0, 120, 240), strict=True)]})
 for text in sys.stdin:
     line = json.loads(text)
     if line["type"] == "start":

@@ -21,6 +21,7 @@ from infra.line_protocol.exceptions import (
     Stopped,
     WrongProtocol,
 )
+from infra.line_protocol.layouts import Translation
 from infra.line_protocol.messages import (
     PROTOCOL,
     Ack,
@@ -44,8 +45,6 @@ from infra.line_protocol.messages import (
 )
 from infra.line_protocol.process import MAX_LINE, LineProcess
 from infra.line_protocol.reception import Received, explain, poison, receive
-from schemas.counters import register_layout
-from schemas.exceptions import UnknownLayout
 from schemas.telemetry import AttributeValue
 
 _L = TypeVar("_L", bound=Line)
@@ -78,6 +77,8 @@ class LineNetwork:
     ----------
     hello
         Who it is and what it can do.
+    translation
+        How its counters are brought into the common layout.
 
     Raises
     ------
@@ -114,6 +115,7 @@ class LineNetwork:
             self._process.close()
             raise
         self.network_id = self.hello.topology.network_id
+        self.translation = Translation(self.hello.layouts)
 
     @property
     def command_line(self) -> list[str]:
@@ -242,8 +244,8 @@ class LineNetwork:
         """A line that answers something else."""
         if isinstance(line, Ack):
             self._late_acks.append(line)
-        elif isinstance(line, ConfigurationLine):
-            pass  # an answer that was given up
+        elif isinstance(line, ConfigurationLine | ErrorLine):
+            pass  # answers a request that was given up, or complains of a line that nobody waits for
         else:
             raise ProtocolViolation(
                 f"the network wrote {getattr(line, 'type', '?')} while {awaited} was due: {_shown(line)}",
@@ -261,7 +263,7 @@ class LineNetwork:
                 continue
             kind = content.get("type") if isinstance(content, dict) else None
             if kind == "event":
-                self._events.append(receive(content, text, self.network_id))
+                self._events.append(receive(content, text, self.network_id, self.translation))
                 continue
             try:
                 return from_network.validate_python(content)
@@ -318,20 +320,12 @@ class LineNetwork:
         if self._given_id is not None and isinstance(topology, dict):
             topology["network_id"] = self._given_id
         try:
-            hello = Hello.model_validate(content)
-            for layout in hello.layouts:
-                register_layout(layout.to_layout())
+            return Hello.model_validate(content)
         except ValidationError as error:
             raise ProtocolViolation(
                 f"the network's hello is not valid: {explain(error)}",
                 "compare it with the hello of docs/live_network_protocol.md",
             ) from error
-        except UnknownLayout as error:
-            raise ProtocolViolation(
-                f"the network's hello is not valid: {error}",
-                "name only counters of schemas/counters.py, in a layout of a name of its own",
-            ) from error
-        return hello
 
 
 def _clip(text: bytes, width: int = 200) -> str:

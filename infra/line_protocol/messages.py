@@ -4,7 +4,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from schemas.counters import Layout
 from schemas.plans import AckStatus
 from schemas.telemetry import AttributeValue
 from schemas.topology import Topology
@@ -34,15 +33,11 @@ class NetworkInfo(Line):
 
 
 class CounterLayout(Line):
-    """A counter layout that the catalogue of twinloop does not have by name."""
+    """An order of counters of the network's own; names as in schemas.counters."""
 
     name: str
     cell: list[str]
     element: list[str] = Field(default_factory=list)
-
-    def to_layout(self) -> Layout:
-        """For schemas.counters.register_layout."""
-        return Layout(self.name, tuple(self.cell), tuple(self.element))
 
 
 class Hello(Line):

@@ -7,10 +7,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from infra.line_protocol.layouts import Translation
 from infra.line_protocol.messages import EVENT_TOPICS
 from schemas.base import Event
 from schemas.exceptions import InvalidName
 from schemas.names import canonical, managed_element_of
+from schemas.telemetry import PmReport
 from schemas.topics import topic
 
 UNKNOWN_ELEMENT = "ManagedElement=unknown"
@@ -50,18 +52,19 @@ def poison(line: bytes, problem: str) -> Received:
     return Received(POISON_TOPIC, _element_in(line), None, line, problem[:_LONGEST_REASON])
 
 
-def receive(content: dict[str, Any], line: bytes, network_id: str) -> Received:
-    """An event line, given as parsed JSON and as bytes; the event is stamped with the network's id."""
+def receive(content: dict[str, Any], line: bytes, network_id: str, translation: Translation) -> Received:
+    """An event line, given as parsed JSON and as bytes; the event is stamped with the network's id and translated."""
     name, body = content.get("topic"), content.get("event")
     if name not in EVENT_TOPICS or not isinstance(body, dict):
         return poison(line, f"an event line names no topic of {', '.join(EVENT_TOPICS)}, or has no event")
     body["network_id"] = network_id
     model = topic(name).event
+    if model is PmReport and (problem := translation.apply(body)):
+        return Received(name, _element_of(body), None, _json(body), problem)
     try:
         event = model.model_validate(body)
     except ValidationError as error:
-        raw = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
-        return Received(name, _element_of(body), None, raw, explain(error))
+        return Received(name, _element_of(body), None, _json(body), explain(error))
     return Received(name, event.managed_element, event, line)  # type: ignore[attr-defined]
 
 
@@ -71,6 +74,10 @@ def explain(error: ValidationError) -> str:
     lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in found[:3]]
     more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
     return ("; ".join(lines) + more)[:_LONGEST_REASON]
+
+
+def _json(body: dict[str, Any]) -> bytes:
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _element_of(body: dict[str, Any]) -> str:

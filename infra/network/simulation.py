@@ -78,6 +78,7 @@ class Simulation:
         """Run up to the start time, so that the first period begins with a network in use; counts are dropped."""
         while self.now_ms < self.start_ms:
             self.step()
+        self.measurements.clear()
         self.clear_period()
 
     def clear_period(self) -> None:

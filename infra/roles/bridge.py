@@ -127,6 +127,8 @@ class _Run:
                 cells=len(hello.topology.cells), levers=hello.levers, capabilities=hello.capabilities,
             )  # fmt: skip
             self._say_what_cannot_be_injected()
+            if left_out := self._network.translation.left_out:
+                self._log.warning("counters of the network that nobody here knows are left out", counters=left_out)
         row = {
             "network_id": context.network_id,
             "topology": hello.topology,

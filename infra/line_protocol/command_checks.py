@@ -1,0 +1,173 @@
+"""Checks of how a network takes commands."""
+
+from infra.line_protocol.client import LineNetwork
+from infra.line_protocol.exceptions import RequestRefused
+from infra.line_protocol.findings import Findings
+from infra.line_protocol.messages import Ack, Command, RawChange
+from schemas.levers import CIO_GRID_DB, LEVERS
+from schemas.names import managed_element_of
+from schemas.plans import AckStatus
+from schemas.telemetry import AttributeValue, ConfigurationReport
+
+Value = float | str
+
+
+def another_value(attribute: str, value: Value) -> Value:
+    """A value of that lever, close to the present one and different.
+
+    >>> another_value("cellIndividualOffset", 0.0), another_value("administrativeState", "UNLOCKED")
+    (1.0, 'LOCKED')
+    """
+    lever = LEVERS[attribute]
+    if lever.words:
+        return next(w for w in lever.words if w != value)
+    number = float(value)
+    if attribute == "cellIndividualOffset":
+        return next(float(g) for g in sorted(CIO_GRID_DB, key=lambda g: (abs(g - number), -g)) if g != number)
+    if attribute == "configuredMaxTxPower":
+        return max(lever.low, number / 2)
+    return number + 10 if number + 10 <= lever.high else number - 10
+
+
+class CommandChecks:
+    """Commands with one lever of each kind, then what must be refused."""
+
+    def __init__(self, network: LineNetwork, findings: Findings) -> None:
+        self._network, self._findings = network, findings
+        self._levers: dict[str, AttributeValue] = {}
+        for value in network.hello.configuration:
+            if value.attribute in network.hello.levers and value.attribute in LEVERS:
+                self._levers.setdefault(value.attribute, value)
+        self._set: dict[str, AttributeValue] = {}
+
+    def run(self) -> None:
+        """All checks, between two periods."""
+        for attribute, present in self._levers.items():
+            self._apply(attribute, present)
+        if self._levers:
+            self._refusals(next(iter(self._levers.values())))
+
+    def still_applied(self) -> None:
+        """What was set still holds some periods later."""
+        for attribute, wanted in self._set.items():
+            if attribute == "administrativeState":
+                continue  # SHUTTING_DOWN becomes LOCKED by itself
+            self._must_be(wanted, "is no longer what was set, some periods later")
+
+    def _apply(self, attribute: str, present: AttributeValue) -> None:
+        f = self._findings
+        wanted = AttributeValue(
+            object=present.object, attribute=attribute, value=another_value(attribute, present.value)
+        )
+        name = f"check-{attribute}"
+        ack = self._send(name, present.object, attribute, wanted.value)
+        if ack is None:
+            return
+        if ack.status is not AckStatus.APPLIED:
+            f.error(
+                "command-not-applied",
+                f"setting {attribute} of {present.object} to {wanted.value} was answered {ack.status}: {ack.reason}",
+                "apply values that lie in the range of TS 28.541, or do not list the lever",
+                about=attribute,
+            )
+            return
+        self._must_be(wanted, "is not what was set, says the query")
+        self._set[attribute] = wanted
+        self._notified(name, attribute)
+        again = self._send(name, present.object, attribute, present.value)
+        if again is not None and again.status is not AckStatus.DUPLICATE:
+            f.error(
+                "not-idempotent",
+                f"a command with the id of an applied one was answered {again.status}, not DUPLICATE",
+                "remember the ids of applied commands and answer a repeat DUPLICATE without changing anything",
+                about="duplicate",
+            )
+        elif again is not None:
+            self._must_be(wanted, "was changed by a repeated command id")
+        self._network.take_events()
+
+    def _refusals(self, lever: AttributeValue) -> None:
+        """Out of range, unknown, not its own, half right: refused, and nothing is changed."""
+        element = managed_element_of(lever.object)
+        absurd: Value = "SIDEWAYS" if LEVERS[lever.attribute].words else LEVERS[lever.attribute].high + 1000
+        ghost = f"{element},GNBDUFunction=1,NRSectorCarrier=no-such"
+        good = RawChange(
+            object=lever.object, attribute=lever.attribute, value=another_value(lever.attribute, lever.value)
+        )
+        before = self._value(lever)
+        beyond = RawChange(object=lever.object, attribute=lever.attribute, value=absurd)
+        cases = {
+            "accepts-out-of-range": (element, [beyond]),
+            "accepts-unknown-object": (
+                element, [RawChange(object=ghost, attribute="configuredMaxTxPower", value=1000)]
+            ),
+            "accepts-unknown-attribute": (element, [RawChange(object=lever.object, attribute="colour", value=1)]),
+            "accepts-unknown-element": ("ManagedElement=no-such", [good]),
+            "not-atomic": (element, [good, RawChange(object=ghost, attribute="configuredMaxTxPower", value=1000)]),
+        }  # fmt: skip
+        for code, (target, changes) in cases.items():
+            try:
+                ack = self._network.send_command(Command(id=f"check-{code}", managed_element=target, changes=changes))
+            except RequestRefused:
+                continue  # an error line refuses as well
+            if ack is None or ack.status is not AckStatus.REJECTED:
+                said = "not answered" if ack is None else f"answered {ack.status}"
+                self._findings.error(
+                    code,
+                    f"a command that sets {', '.join(f'{c.attribute} of {c.object} to {c.value}' for c in changes)} "
+                    f"on {target} was {said}",
+                    "answer REJECTED with the reason; make all changes of a command or none",
+                )
+        after = self._value(lever)
+        if before is not None and after is not None and after != before:
+            self._findings.error(
+                "not-atomic",
+                f"{lever.attribute} of {lever.object} went from {before} to {after} by commands that must be rejected",
+                "check all changes of a command before making the first",
+                about="value",
+            )
+
+    def _send(self, name: str, dn: str, attribute: str, value: Value) -> Ack | None:
+        change = RawChange(object=dn, attribute=attribute, value=value)
+        ack = self._network.send_command(Command(id=name, managed_element=managed_element_of(dn), changes=[change]))
+        if ack is None:
+            self._findings.error(
+                "command-unanswered",
+                f"the command to set {attribute} was not answered before the next request",
+                "answer every command with one ack line, before reading on",
+                about="unanswered",
+            )
+        return ack
+
+    def _value(self, lever: AttributeValue) -> Value | None:
+        found = self._network.query([lever.object])
+        return next((v.value for v in found if (v.object, v.attribute) == (lever.object, lever.attribute)), None)
+
+    def _must_be(self, wanted: AttributeValue, problem: str) -> None:
+        value = self._value(wanted)
+        if value is None:
+            self._findings.error(
+                "query",
+                f"the query of {wanted.object} does not give its {wanted.attribute}",
+                "answer a query with every lever of the objects it names",
+                about=wanted.attribute,
+            )
+        elif value != wanted.value:
+            self._findings.error(
+                "query-mismatch",
+                f"{wanted.attribute} of {wanted.object} {problem}: {value}, not {wanted.value}",
+                "let the query give the actual configuration",
+                about=wanted.attribute,
+            )
+
+    def _notified(self, name: str, attribute: str) -> None:
+        """A change shows in telemetry.cm, at once or with the next period; only a network with CM events is asked."""
+        events = [line.event for line in self._network.take_events()]
+        told = [e for e in events if isinstance(e, ConfigurationReport)]
+        if told and not any(e.command_id == name for e in told):
+            self._findings.warning(
+                "notification",
+                f"the change of {attribute} was reported without its command_id",
+                "name the command in the configuration report that it caused",
+                about="command_id",
+            )
