@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.exceptions import InfraError
 from infra.line_protocol.server import serve
-from infra.network.parameters import Parameters
+from infra.network.parameters import STEPS_S, Parameters
 from infra.network.service import ReferenceNetwork
 
 
@@ -17,7 +17,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--parameters", type=Path, help="parameters file (TOML); the shipped one by default")
     parser.add_argument("--sites", type=int, choices=(7, 19), help="7 or 19 sites: 21 or 57 cells")
     parser.add_argument("--users", type=int, help="number of users")
-    parser.add_argument("--step-s", type=float, choices=(0.1, 0.2, 0.5, 1.0), help="time step, seconds")
+    parser.add_argument("--step-s", type=float, choices=STEPS_S, help="time step, seconds")
     parser.add_argument("--collection", choices=("delta", "cumulative"), help="how cumulative counters are reported")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER", help="another parameter")
     parser.add_argument("--state-dir", type=Path, help="where forks are saved")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from infra.network.draws import Floats
+from infra.network.arrays import Flags, Floats, Index
 from infra.network.layout import Sites
 from infra.network.parameters import Parameters
 from schemas.exceptions import InvalidName
@@ -48,8 +48,8 @@ class Configuration:
         self.power_mw: Floats = np.full(cells, d.tx_power_mw)
         self.tilt_tenths: Floats = np.full(cells, d.digital_tilt_tenths)
         self.cio_db: Floats = np.where(sites.related, d.cio_db, 0.0)
-        self.state = np.full(cells, ADMINISTRATIVE_STATES.index(UNLOCKED))
-        self._state_s = np.full(cells, 1e9)  # for how long it has been in this state
+        self.state: Index = np.full(cells, ADMINISTRATIVE_STATES.index(UNLOCKED))
+        self._state_s: Floats = np.full(cells, 1e9)  # for how long it has been in this state
         names = sites.topology.cell_names
         # Every lever object under its managed element: (attribute, cell or (source, target)).
         self._objects: dict[str, tuple[str, int, int]] = {}
@@ -133,11 +133,13 @@ class Configuration:
         return [Setting(self._sites.topology.cell_names[c], ADMIN, LOCKED) for c in done]
 
     @property
-    def locked(self) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    def locked(self) -> Flags:
         """[C] off the air by order."""
-        return (self.state == ADMINISTRATIVE_STATES.index(LOCKED)) & (self._state_s >= _LOCK_GRACE_S)
+        out: Flags = (self.state == ADMINISTRATIVE_STATES.index(LOCKED)) & (self._state_s >= _LOCK_GRACE_S)
+        return out
 
     @property
-    def leaving(self) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    def leaving(self) -> Flags:
         """[C] about to go off the air: takes nobody new and hands its users over."""
-        return self.state != ADMINISTRATIVE_STATES.index(UNLOCKED)
+        out: Flags = self.state != ADMINISTRATIVE_STATES.index(UNLOCKED)
+        return out

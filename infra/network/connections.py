@@ -8,15 +8,13 @@ fails is re-established in the strongest cell, and the failure is classified as 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from infra.network.draws import Draws, Floats, Purpose, Words
+from infra.network.arrays import Flags, Floats, Index, Words
+from infra.network.draws import Draws, Purpose
 from infra.network.parameters import Parameters
 from infra.network.tally import Tally
 from infra.network.world import MEASUREMENT_MS
 
-Index = NDArray[np.intp]
-Flags = NDArray[np.bool_]
 _LONG_AGO_MS = -(10**12)
 _RETRY_S = 1.0
 
@@ -117,7 +115,8 @@ class Connections:
 
     def usable(self) -> Flags:
         """[P] who can be scheduled."""
-        return self.connected & self.attached & (self.blocked_s < self._step_s / 2)
+        out: Flags = self.connected & self.attached & (self.blocked_s < self._step_s / 2)
+        return out
 
     def _reselect(self, view: View) -> None:
         """Idle users camp on a clearly stronger cell."""

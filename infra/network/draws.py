@@ -10,8 +10,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-Words = NDArray[np.uint64]
-Floats = NDArray[np.float64]
+from infra.network.arrays import Floats, Words
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -107,7 +106,9 @@ class Draws:
 
     def uniform(self, purpose: Purpose, time: int, who: Words) -> Floats:
         """Uniform in [0, 1)."""
-        return (self.bits(purpose, time, who) >> _U11) * 2.0**-53
+        out: Floats = (self.bits(purpose, time, who) >> _U11).astype(np.float64)
+        out *= 2.0**-53
+        return out
 
     def normal(self, purpose: Purpose, time: int, who: Words) -> Floats:
         """Standard normal, one for each word of ``who``."""

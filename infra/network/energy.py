@@ -1,13 +1,12 @@
 """Power that a site draws: a base, and per cell a sleeping or an active part plus the amplifier's."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from infra.network.draws import Floats
+from infra.network.arrays import Flags, Floats
 from infra.network.parameters import Energy
 
 
-def cell_power_w(off: NDArray[np.bool_], power_mw: Floats, activity: Floats, p: Energy) -> Floats:
+def cell_power_w(off: Flags, power_mw: Floats, activity: Floats, p: Energy) -> Floats:
     """[C] watts of each cell at its present activity.
 
     >>> from infra.network.parameters import Parameters

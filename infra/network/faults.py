@@ -5,8 +5,8 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from infra.network.arrays import Flags, Index
 from infra.network.layout import Sites
 from infra.network.world import Surge
 from schemas.exceptions import InvalidName
@@ -118,11 +118,11 @@ class Faults:
             for f in self.all
         )
 
-    def cells_hit(self, fault: Fault) -> NDArray[np.intp]:
+    def cells_hit(self, fault: Fault) -> Index:
         """Indices of the cells that a fault hits."""
         return np.array([c for c, name in enumerate(self._names) if self.hits(fault, name)], dtype=np.intp)
 
-    def outage(self, time_ms: int) -> NDArray[np.bool_]:
+    def outage(self, time_ms: int) -> Flags:
         """[C] cells off the air by fault."""
         out = np.zeros(len(self._names), bool)
         for f in self.all:

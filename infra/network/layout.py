@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.network.draws import Draws, Floats, Purpose, entities
+from infra.network.arrays import Flags, Floats
+from infra.network.draws import Draws, Purpose, entities
 from infra.network.parameters import Parameters
 from schemas.names import cell_dn, relation_dn
 from schemas.topology import CellSite, Topology
@@ -38,7 +39,7 @@ class Sites:
     height_m: Floats  # [E]
     azimuth_deg: Floats  # [C]
     site_of: NDArray[np.int64]  # [C]
-    related: NDArray[np.bool_]  # [C, C] whether a relation object exists
+    related: Flags  # [C, C] whether a relation object exists
     relations: dict[str, tuple[int, int]]  # DN of a relation to (source, target)
 
     @property

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from infra.network.draws import Floats
+from infra.network.arrays import Floats
 from infra.network.parameters import Link, Parameters
 
 # SINR (dB) from which each CQI 1..15 is reported. The network's own steps, 1.95 dB apart; TS 38.214 names none.

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.network.arrays import Floats
 from infra.network.connections import Connections
-from infra.network.draws import Floats, Purpose, entities
+from infra.network.draws import Purpose, entities
 from infra.network.layout import Sites
 from infra.network.parameters import Parameters
 from infra.network.world import World
@@ -87,14 +88,17 @@ class Measurements:
         """Managed element and JSON of its MeasurementReport, for each element with reports; then start anew."""
         if not self._batches:
             return
-        everything = Batch(*(np.concatenate(column) for column in zip(*self._batches, strict=True)))
+        everything = Batch._make(np.concatenate(column) for column in zip(*self._batches, strict=True))
         self._batches = []
         names = self._sites.topology.cell_names
         site = self._sites.site_of[everything.serving]
         for e, element in enumerate(self._sites.topology.managed_elements):
             rows = np.flatnonzero(site == e)
             if rows.size:
-                yield element, self._json(Batch(*(c[rows] for c in everything)), element, names, period_end_ms)
+                yield (
+                    element,
+                    self._json(Batch._make(column[rows] for column in everything), element, names, period_end_ms),
+                )
 
     def _json(self, b: Batch, element: str, names: tuple[str, ...], period_end_ms: int) -> str:
         seen = np.flatnonzero((b.rsrp != _MISSING).any(axis=0))

@@ -4,9 +4,9 @@ Every user has two anchors (home and work) and prefers one by the hour, so that 
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-from infra.network.draws import Draws, Floats, Purpose, Words, entities
+from infra.network.arrays import Flags, Floats, Index, Words
+from infra.network.draws import Draws, Purpose, entities
 from infra.network.layout import Sites
 from infra.network.parameters import Parameters
 
@@ -25,7 +25,7 @@ class Mobility:
         self._p, self._draws = p, draws
         self._indoor_share = parameters.propagation.indoor_share
         self.who: Words = entities(np.arange(users))
-        self.pedestrian: NDArray[np.bool_] = draws.uniform(Purpose.USER, 0, self.who) < p.pedestrian_share
+        self.pedestrian: Flags = draws.uniform(Purpose.USER, 0, self.who) < p.pedestrian_share
         self._limit = half_m - 2 * parameters.propagation.pixel_m
         self.hotspot_xy = _hotspots(sites, parameters, draws)
         self._anchor = np.stack([self._anchors(sites, parameters, which) for which in (HOME, WORK)])  # [2, P, 2]
@@ -33,7 +33,8 @@ class Mobility:
         self._rest_mean = np.where(self.pedestrian, p.pedestrian_rest_s, p.vehicle_rest_s)
         # Everybody starts at an anchor, resting for a part of a rest.
         at = self._anchor[HOME]
-        self.x_m, self.y_m = at[:, 0].copy(), at[:, 1].copy()
+        self.x_m: Floats = at[:, 0].copy()
+        self.y_m: Floats = at[:, 1].copy()
         self._ux, self._uy = np.zeros(users), np.zeros(users)
         self._speed, self._left_m = np.zeros(users), np.zeros(users)
         self._rest_s = self._rest_mean * draws.uniform(Purpose.REST, 0, self.who)
@@ -42,7 +43,7 @@ class Mobility:
         self._indoor = self.pedestrian & (draws.uniform(Purpose.USER, 1, self.who) < self._indoor_share)
 
     @property
-    def indoor(self) -> NDArray[np.bool_]:
+    def indoor(self) -> Flags:
         """[P] who rests inside a building."""
         return self._indoor
 
@@ -78,7 +79,7 @@ class Mobility:
             if ready.size:
                 self._depart(ready, now_ms)
 
-    def _arrive(self, at: NDArray[np.intp]) -> None:
+    def _arrive(self, at: Index) -> None:
         leg = self._leg[at]
         who = entities(at, leg)
         # Half of the vehicles drive on without a stop.
@@ -90,7 +91,7 @@ class Mobility:
         inside = self._draws.uniform(Purpose.REST, 2, who) < self._indoor_share
         self._indoor[at] = self.pedestrian[at] & inside
 
-    def _depart(self, at: NDArray[np.intp], now_ms: int) -> None:
+    def _depart(self, at: Index, now_ms: int) -> None:
         p = self._p
         self._leg[at] += 1
         leg = self._leg[at]

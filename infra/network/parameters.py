@@ -8,13 +8,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from infra.network.exceptions import BadParameters
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Range = tuple[float, float]
+STEPS_S = (0.1, 0.2, 0.5, 1.0)  # divide a second, at which slow things are decided
 
 
 class _Section(BaseModel):
@@ -49,10 +50,17 @@ class Defaults(_Section):
 class Time(_Section):
     """Steps and periods, seconds."""
 
-    step_s: Literal[0.1, 0.2, 0.5, 1.0]
+    step_s: float
     scheduler_step_s: Positive
     period_s: int = Field(gt=0, le=3600)
     warmup_s: float = Field(ge=0)
+
+    @field_validator("step_s")
+    @classmethod
+    def _divides_a_second(cls, value: float) -> float:
+        if value not in STEPS_S:
+            raise ValueError(f"step_s takes {', '.join(map(str, STEPS_S))}")
+        return value
 
 
 class Propagation(_Section):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from infra.network.draws import Floats
+from infra.network.arrays import Floats
 from infra.network.layout import Sites
 from infra.network.parameters import Antenna, Parameters
 from infra.network.terrain import Terrain

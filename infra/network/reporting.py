@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from infra.network.arrays import Flags, Floats, Index
 from infra.network.configuration import Setting
-from infra.network.draws import Floats
 from infra.network.faults import Fault, FaultKind
 from infra.network.simulation import Simulation
 from infra.network.tally import Tally
@@ -130,7 +130,7 @@ class Reporting:
         """[C, K] counters of the period so far."""
         return counter_values(self._sim)
 
-    def _cell_values(self) -> tuple[Floats, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
+    def _cell_values(self) -> tuple[Floats, Flags]:
         sim = self._sim
         end_ms = sim.now_ms
         start_ms = end_ms - 1000 * sim.p.time.period_s
@@ -166,9 +166,9 @@ class Reporting:
     def _pm(
         self,
         element: str,
-        here: np.ndarray[tuple[int, ...], np.dtype[np.intp]],
+        here: Index,
         cells: Floats,
-        suspect: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+        suspect: Flags,
         own: Floats,
         end_ms: int,
     ) -> dict[str, Any]:

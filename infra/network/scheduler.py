@@ -3,9 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from infra.network.draws import Floats
+from infra.network.arrays import Floats, Index
 
 
 class Shares(NamedTuple):
@@ -15,7 +14,7 @@ class Shares(NamedTuple):
     present_s: Floats  # from the slice's start until the user was done, or the whole slice
 
 
-def share(cell: NDArray[np.intp], needed_s: Floats, slice_s: float, cells: int) -> Shares:
+def share(cell: Index, needed_s: Floats, slice_s: float, cells: int) -> Shares:
     """Share each cell's slice equally among its waiting users; who is done leaves the rest to the others.
 
     Parameters

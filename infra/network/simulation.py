@@ -14,9 +14,9 @@ Traffic is conserved: offered = served + backlog + dropped, at every step.
 import numpy as np
 
 from infra.network import link
+from infra.network.arrays import Flags, Floats, Index
 from infra.network.configuration import Configuration, Setting
 from infra.network.connections import Connections, View
-from infra.network.draws import Floats
 from infra.network.energy import cell_power_w
 from infra.network.faults import Faults
 from infra.network.layout import Sites
@@ -87,7 +87,7 @@ class Simulation:
         self.site_energy_ws[:] = 0
 
     @property
-    def off(self) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    def off(self) -> Flags:
         """[C] out of service in the last step, by order or fault."""
         return self._off
 
@@ -143,7 +143,8 @@ class Simulation:
             sinr = c.sinr_db[user] + fading
             rate = link.full_rate_kbps(sinr, p)
             reached = rate > 0
-            user, cell, fading, sinr, rate = (a[reached] for a in (user, cell, fading, sinr, rate))
+            user, cell = user[reached], cell[reached]
+            fading, sinr, rate = fading[reached], sinr[reached], rate[reached]
             if not user.size:
                 continue
             count = np.bincount(cell, minlength=self.sites.cells)
@@ -181,7 +182,7 @@ class Simulation:
         self.backlog_kbit[new[~full]] += offered[new[~full]]
         self._drop(serving[full], offered[new[full]])
 
-    def _give_up(self, got_any: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], step_s: float) -> None:
+    def _give_up(self, got_any: Flags, step_s: float) -> None:
         """Users who got nothing for too long drop what they wait for."""
         self._stalled_s += step_s
         self._stalled_s *= (self.backlog_kbit > 0) & ~got_any
@@ -192,7 +193,7 @@ class Simulation:
             self.backlog_kbit[user] = 0
             self._stalled_s[user] = 0
 
-    def _drop(self, cell: np.ndarray[tuple[int, ...], np.dtype[np.intp]], kbit: Floats) -> None:
+    def _drop(self, cell: Index, kbit: Floats) -> None:
         if cell.size:
             self.dropped_kbit += float(kbit.sum())
             self.tally.add_at("dropped_kbit", cell, kbit)

@@ -1,9 +1,8 @@
 """Running sums per cell, from which PM counters are made at the end of a period."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from infra.network.draws import Floats
+from infra.network.arrays import Floats, Index
 
 # Sums over time or events; units in the comments.
 SUMS = (
@@ -59,16 +58,17 @@ class Tally:
         """Add [C] amounts."""
         self.sums[self._row[name]] += amount
 
-    def add_at(self, name: str, cell: NDArray[np.intp], amount: Floats | None = None) -> None:
+    def add_at(self, name: str, cell: Index, amount: Floats | None = None) -> None:
         """Add amounts (1 by default) at the given cells, which may repeat."""
         self.sums[self._row[name]] += np.bincount(cell, amount, self.cells)
 
-    def add_rows(self, rows: slice, cell: NDArray[np.intp], *amounts: Floats) -> Floats:
+    def add_rows(self, rows: slice, cell: Index, *amounts: Floats) -> Floats:
         """Add several kinds of amounts at the given cells; returns what the first kind adds, [C]."""
         here = (cell[:, None] == self._cells).astype(float)
         added: Floats = np.stack(amounts) @ here
         self.sums[rows] += added
-        return added[0]
+        first: Floats = added[0]
+        return first
 
     def clear(self) -> None:
         """Begin the next period."""

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from infra.network.draws import Draws, Floats, Purpose, Words, entities
+from infra.network.arrays import Floats, Words
+from infra.network.draws import Draws, Purpose, entities
 from infra.network.parameters import Parameters
 
 _MOST_PER_SLICE = 4  # arrivals of one user in one scheduler slice; more have a probability below 1e-5

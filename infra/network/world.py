@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infra.network.draws import Draws, Floats, Purpose, entities
+from infra.network.arrays import Floats
+from infra.network.draws import Draws, Purpose, entities
 from infra.network.layout import Sites
 from infra.network.mobility import Mobility
 from infra.network.parameters import Parameters
