@@ -29,6 +29,8 @@ _NOT_YET = (
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.REPLICA_NOT_AVAILABLE,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
 )
 # Events carry event time, which may lie years back (recordings) or ahead (simulated networks): retention by time would
 # delete the first at once, and the broker's guard would refuse the second.

@@ -18,7 +18,7 @@ from schemas.telemetry import (
 )
 from schemas.topics import PERIODS, TELEMETRY, TOPICS, Topic, topic
 from schemas.topology import CellSite, Topology
-from streams.frontier import to_records
+from streams.frontier import covers, to_records
 from streams.serde import Serde
 from streams.transport import Producer, Transport
 
@@ -181,6 +181,8 @@ class Feeder:
         self._producer.flush(30)
         # Ends, not this producer's own acknowledgements: dead letters are sent again by others.
         offsets = self._transport.end_offsets([t.name for t in TELEMETRY])
+        mine = {at: offset for at, offset in self._producer.acked().items() if at in offsets}
+        assert covers(offsets, mine), f"acknowledged up to {mine}, but the topics end at {offsets}"
         end = PeriodEnd(
             network_id=self._network_id,
             event_id=f"period/{period_end(period)}",

@@ -24,7 +24,7 @@ from infra.storage.database import Database
 from infra.storage.exceptions import DatabaseUnavailable
 from schemas.exceptions import RegistryUnavailable
 from streams.clock import Clock, SystemClock
-from streams.exceptions import BrokerUnavailable, CommitFailed, DeliveryFailed, TransportError
+from streams.exceptions import BrokerUnavailable, CommitFailed, DeliveryFailed, TopicMissing, TransportError
 from streams.kafka import KafkaTransport
 from streams.schema_ids import RegistryIds
 from streams.serde import Serde
@@ -43,6 +43,8 @@ _AWAY: dict[type[Exception], str] = {
     BrokerUnavailable: "kafka",
     DeliveryFailed: "kafka",
     CommitFailed: "kafka",
+    # Topics without a leader look as if they were missing; each attempt makes sure that they are there.
+    TopicMissing: "kafka",
 }
 
 StepHook = Callable[[str, int, int], None]

@@ -57,6 +57,12 @@ def test_a_window_waits_for_stragglers_as_long_as_it_was_told() -> None:
     assert [late.values.item() for step in steps for late in step.late] == [4]
 
 
+def test_a_row_for_a_window_that_is_just_complete_is_late_and_not_lost() -> None:
+    steps, _ = feed(tumbling(), [row(1, 1), row(5, 5), row(4, 4)])
+    assert contents(steps) == [(5, 0, [1, 5])]
+    assert [late.values.item() for step in steps for late in step.late] == [4]
+
+
 def test_a_sliding_window_takes_a_late_row_where_it_is_still_open() -> None:
     operator = WindowOperator(1, 1, WindowSpec(3 * MINUTE, MINUTE))
     steps, _ = feed(operator, [row(1, 1), row(3, 3), row(2, 2), row(4, 4)])
