@@ -90,6 +90,15 @@ def cell_dn(managed_element: str, cell: str | int) -> str:
     return f"{managed_element},GNBDUFunction=1,NRCellDU={cell}"
 
 
+def short_name(cell: str) -> str:
+    """How people call a cell, as in the name of a relation towards it.
+
+    >>> short_name("SubNetwork=1,ManagedElement=gnb7,GNBDUFunction=1,NRCellDU=3")
+    'gnb7-3'
+    """
+    return f"{parse(managed_element_of(cell))[-1].value}-{parse(cell)[-1].value}"
+
+
 def sector_carrier_dn(cell: str) -> str:
     """The object that carries the transmit power of a cell.
 

@@ -1,6 +1,5 @@
 """A verdict as a page for the terminal."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
@@ -85,14 +84,9 @@ def scenario_table(report: NdtReport) -> RenderableType:
 def guard_table(guards: Sequence[Guard], report: NdtReport) -> RenderableType:
     """The guards in force; how often each is broken is told in the reason."""
     table = _table("guards", "must not happen")
-    named = Counter(g.kpi for g in guards)
-    broken = {label(g) for g in guards if label(g) in report.reason}
     for guard in guards:
-        text = label(guard)
-        table.add_row(
-            guard.kpi if named[guard.kpi] == 1 else text,
-            Text(_in_words(guard), style="red" if text in broken else ""),
-        )
+        style = "red" if label(guard) in report.reason else ""
+        table.add_row(Text(guard.kpi, style=style), Text(_in_words(guard), style=style))
     return table
 
 
@@ -134,13 +128,24 @@ def _cell_table(report: NdtReport, cells: Sequence[str]) -> RenderableType:
 
 def _numbers(p: Prediction) -> tuple[str, str, str, str]:
     unit = _UNITS.get(p.kpi, "")
-    share = p.predicted / p.baseline if p.baseline else float("nan")
+    share = p.predicted / abs(p.baseline) if p.baseline else float("nan")
     return (
         f"{number(p.baseline)} {unit}".rstrip(),
         number(p.predicted, signed=True),
         f"{number(p.low, signed=True)} … {number(p.high, signed=True)}",
-        "–" if share != share else f"{100 * share:+.1f} %",
+        _relative(share),
     )
+
+
+def _relative(share: float) -> str:
+    """A change in percent; from next to nothing no percentage says much.
+
+    >>> _relative(-0.031), _relative(2754.0), _relative(float("nan"))
+    ('-3.1 %', '> 1000 %', '–')
+    """
+    if share != share:
+        return "–"
+    return f"{100 * share:+.1f} %" if abs(share) < 10 else "> 1000 %" if share > 0 else "< -1000 %"
 
 
 def _most_affected(predictions: Sequence[Prediction]) -> list[str]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from loops.exceptions import UnknownAgent
 from loops.inner.sharding import digest
-from schemas.names import cell_of, managed_element_of, parse
+from schemas.names import cell_of
 from schemas.strategies import ConfigChange, Objective, Strategy
 from schemas.topology import Topology
 
@@ -126,15 +126,6 @@ class Agent(Protocol):
 
     def propose(self, view: NetworkView) -> list[Strategy]:
         """Strategies for the network as it is, best first; often none."""
-
-
-def short_name(cell: str) -> str:
-    """How people call a cell.
-
-    >>> short_name("SubNetwork=1,ManagedElement=gnb7,GNBDUFunction=1,NRCellDU=3")
-    'gnb7-3'
-    """
-    return f"{parse(managed_element_of(cell))[-1].value}-{parse(cell)[-1].value}"
 
 
 def load_agents(names: Sequence[str]) -> list[Agent]:

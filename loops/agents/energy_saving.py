@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from loops.agents.agent import NetworkView, Setting, short_name, strategy
+from loops.agents.agent import NetworkView, Setting, strategy
 from loops.agents.memory import Memory, Pauses
 from schemas.levers import LOCKED, UNLOCKED
+from schemas.names import short_name
 from schemas.strategies import Direction, Objective, Strategy
 
 PRB, STATE = "RRU.PrbTotDl", "administrativeState"

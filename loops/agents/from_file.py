@@ -24,12 +24,11 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from loops.agents.agent import short_name
 from loops.exceptions import BadStrategyFile
 from loops.inner.sharding import digest
 from schemas.base import Record
 from schemas.levers import LEVERS
-from schemas.names import beam_dn, relation_dn, sector_carrier_dn
+from schemas.names import beam_dn, relation_dn, sector_carrier_dn, short_name
 from schemas.strategies import ConfigChange, Guard, Objective, Strategy
 from schemas.topology import Topology
 

@@ -25,6 +25,7 @@ import numpy as np
 from loops.inner.evidence import Evidence
 from loops.inner.sharding import Job
 from loops.inner.statistics import lower_bound, mean_bounds, upper_bound
+from schemas.names import short_name
 from schemas.ndt import ScenarioOutcome, Verdict
 from schemas.strategies import Direction, Objective
 
@@ -143,7 +144,8 @@ def _usual_breach(evidence: Evidence, name: str) -> str:
     if not found:
         return "no guard breached"
     (breach, times), *_ = found.most_common(1)
-    return f"most often {breach} ({times} times)"
+    guard, at, cell = breach.partition(" @ ")
+    return f"most often {guard}{f' at {short_name(cell)}' if at else ''} ({times} times)"
 
 
 def _gain_words(objective: Objective, gain: Gain) -> str:
