@@ -15,6 +15,7 @@ import typer
 
 # Command, module, help line. A module offers `app` (a group) or a function of the command's name.
 COMMANDS: tuple[tuple[str, str, str], ...] = (
+    ("demo", "demo", "Run a live network beside its twin for a while: verify, push, watch, report."),
     ("up", "services", "Start Kafka, schema registry and PostgreSQL on loopback and prepare them."),
     ("down", "services", "Stop the local services that `up` started."),
     ("status", "services", "Show services, roles, and how far each has come."),
@@ -38,7 +39,7 @@ def build(words: Collection[str]) -> typer.Typer:
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
         help="A streaming digital twin that makes configuration changes of a live mobile network safe.\n\n"
-        "Start with [bold]twinloop up[/bold]. Exit codes: 0 good, 1 error, 2 usage, 3 rejected, 4 inconclusive.",
+        "Start with [bold]twinloop demo[/bold]. Exit codes: 0 good, 1 error, 2 usage, 3 rejected, 4 inconclusive.",
         epilog="Settings come from TWINLOOP_… variables or twinloop.toml; TWINLOOP_DEBUG=1 shows tracebacks.",
     )
     app.callback()(_main)

@@ -1,5 +1,7 @@
 """`twinloop run ROLE…`."""
 
+import threading
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -11,6 +13,7 @@ from infra.roles.base import ROLES
 @reports_errors
 def run(
     roles: Annotated[list[str], typer.Argument(help=f"One or several of {', '.join(ROLES)}.", metavar="ROLE…")],
+    owner: Annotated[int | None, typer.Option(hidden=True, help="End when this process is gone.")] = None,
 ) -> None:
     """Run roles of twinloop in this process until SIGTERM or Ctrl-C.
 
@@ -24,7 +27,19 @@ def run(
     from infra.roles.base import Context, build, run_roles
     from infra.settings import load_settings
 
+    stop = threading.Event()
+    if owner is not None:
+        threading.Thread(target=_end_with, args=(owner, stop), daemon=True).start()
     settings = load_settings()
     configure_logging(settings.log, network_id=settings.network_id)
     start_exporter(settings.metrics)
-    raise typer.Exit(run_roles(build(roles, Context.of(settings))))
+    raise typer.Exit(run_roles(build(roles, Context.of(settings)), stop))
+
+
+def _end_with(owner: int, stop: threading.Event) -> None:
+    """Stop the roles once the process that started them is gone, however it went."""
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(owner).wait()
+    stop.set()

@@ -1,12 +1,15 @@
 """What a demo is run with: its inputs. Verdicts, roll-backs and alerts are not inputs; they are computed."""
 
 import tomllib
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from infra.exceptions import InfraError
+from infra.roles.fault_plan import PlannedFault
+from infra.roles.schedule import Entry
 
 DEFAULT_PLAN = Path(__file__).with_name("default.toml")
 
@@ -15,37 +18,26 @@ class DemoPlanError(InfraError):
     """The demo's plan file cannot be used."""
 
 
-class ScheduledStrategy(BaseModel):
-    """A person's strategy, handed in at a period."""
-
-    model_config = ConfigDict(extra="forbid")
-    at_period: int = Field(ge=1)
-    file: Path = Field(description="Strategy file; relative to the plan file")
-
-
-class ScheduledFault(BaseModel):
-    """A fault injected into the live network at a period, in the words of the line protocol."""
-
-    model_config = ConfigDict(extra="forbid")
-    at_period: int = Field(ge=1)
-    fault: str
-    parameters: dict[str, Any] = Field(default_factory=dict)
-
-
 class DemoPlan(BaseModel):
     """Inputs of one demo run."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = "evening"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
     periods: int = Field(default=90, ge=3, le=10_000, description="Granularity periods to run")
-    start: str = Field(default="2026-01-12T19:00:00Z", description="Simulated time at which the network starts")
-    sites: int = Field(default=7, description="Sites of three cells each: 7 or 19")
+    start: AwareDatetime = Field(description="Simulated time at which the network starts")
+    sites: Literal[7, 19] = Field(default=7, description="Sites of three cells each")
     users: int = Field(default=400, ge=1, le=20_000)
-    time_step_s: float = Field(default=1.0, description="Time step of the live network: 0.1 or 1 s")
+    step_s: float = Field(default=1.0, gt=0, le=1, description="Time step of the live network, seconds")
     workers: int = Field(default=1, ge=1, le=16)
-    strategies: list[ScheduledStrategy] = Field(default_factory=list)
-    faults: list[ScheduledFault] = Field(default_factory=list)
+    reinject_at: tuple[int, ...] = Field(default=(), description="Periods in which dead letters are sent again")
+    strategies: tuple[Entry, ...] = Field(default=(), description="A person's strategies, handed in at a revision")
+    faults: tuple[PlannedFault, ...] = Field(default=(), description="Faults injected into the live network")
+
+    @property
+    def start_ms(self) -> int:
+        """Start, epoch milliseconds."""
+        return round(datetime.timestamp(self.start) * 1000)
 
 
 def load_plan(path: Path = DEFAULT_PLAN) -> DemoPlan:
@@ -66,8 +58,8 @@ def load_plan(path: Path = DEFAULT_PLAN) -> DemoPlan:
     except ValidationError as error:
         lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise DemoPlanError(f"{path}: {lines}", "see infra/demo/default.toml for what a plan may say") from None
-    for strategy in plan.strategies:
-        strategy.file = (path.parent / strategy.file).resolve()
-        if not strategy.file.is_file():
-            raise DemoPlanError(f"{path} names {strategy.file}, which is not there", "write the file or mend its name")
-    return plan
+    entries = tuple(e.model_copy(update={"file": (path.parent / e.file).resolve()}) for e in plan.strategies)
+    for entry in entries:
+        if not entry.file.is_file():
+            raise DemoPlanError(f"{path} names {entry.file}, which is not there", "write the file or mend its name")
+    return plan.model_copy(update={"strategies": entries})
