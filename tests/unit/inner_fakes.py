@@ -34,7 +34,7 @@ def strategy(min_gain: float = 0.02, **update: object) -> Strategy:
 def job(design: Design | None = None, **update: object) -> Job:
     """A job of several small shards."""
     # So many cells make shards small enough for a look to have several.
-    return Job(strategy(**update), revision=10, design=design or Design(), cells=60)
+    return Job(strategy(**update), revision=10, design=design or Design(), cells=20)
 
 
 def basis(**update: object) -> Basis:

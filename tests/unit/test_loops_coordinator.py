@@ -25,7 +25,7 @@ def calm(verification: Verification, **harm: object) -> NdtReport:
     return verification.report
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data(), p_harm=HARM, gain=st.sampled_from([0.0, 0.02, 0.05]))
 def test_verdict_ignores_arrival_order_duplicates_and_reissues(data: st.DataObject, p_harm: float, gain: float) -> None:
     expected = calm(Verification(fake.job(), fake.basis()), p_harm=p_harm, gain=gain)
