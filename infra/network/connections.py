@@ -192,7 +192,7 @@ class Connections:
         gone = view.off[self.serving] & self.attached
         failing = self.connected & self.attached & (gone | (self._bad_s >= p.t310_s))
         if failing.any():
-            user = (failing).nonzero()[0]
+            user = failing.nonzero()[0]
             self._fail(user, self.serving[user], now_ms)
         if gone.any():
             self.attached[gone] = False
@@ -231,7 +231,7 @@ class Connections:
         new = waiting & ~self.connected & self.attached & (self._wait_s <= 0)
         if not new.any():
             return
-        user = (new).nonzero()[0]
+        user = new.nonzero()[0]
         cell = self.serving[user]
         tally.add_at("estab_att", cell)
         weak = self.filtered_dbm[user, cell] < p.access_rsrp_dbm

@@ -38,11 +38,15 @@ def _hour(parameters: Parameters, seed: int, hour: int, periods: int) -> tuple[F
 
 
 def _column(counters: Floats, name: str) -> Floats:
-    return counters[:, :, LAYOUT.cell.index(name)]
+    out: Floats = counters[:, :, LAYOUT.cell.index(name)]
+    return out
 
 
 def _row(label: str, counters: Floats, intra: Floats, watts: Floats) -> str:
-    get = lambda name: _column(counters, name)  # noqa: E731 - one letter of meaning, many uses
+
+    def get(name: str) -> Floats:
+        return _column(counters, name)
+
     use, volume = get("RRU.PrbTotDl"), get("DRB.PdcpSduVolumeDL")
     active = get("DRB.MeanActiveUeDl")
     throughput = np.nansum(get("DRB.UEThpDl") * active) / max(active.sum(), 1e-9)

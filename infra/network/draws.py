@@ -4,13 +4,16 @@ So what one user draws does not depend on who else drew, in which order, or on a
 the same, byte for byte, whatever the network does.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum, unique
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.network.arrays import Floats, Words
+from infra.network.arrays import Floats, Index, Words
+
+Times = int | Sequence[int]
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -99,20 +102,32 @@ class Draws:
         self._keys = {p: _mix_int((_mix_int(seed & _MASK) + p * _GOLDEN) & _MASK) for p in Purpose}
         self._table = normal_table()
 
-    def bits(self, purpose: Purpose, time: int, who: Words) -> Words:
-        """Uniform 64-bit words in the shape of ``who``."""
-        key = _mix_int((self._keys[purpose] + (time & _MASK) * _GOLDEN) & _MASK)
-        return _mix(who + np.uint64(key))
+    def bits(self, purpose: Purpose, time: Times, who: Words) -> Words:
+        """Uniform 64-bit words in the shape of ``who``; for several times, with an axis of times in front."""
+        if isinstance(time, int):
+            return _mix(who + np.uint64(self._key(purpose, time)))
+        keys = np.array([self._key(purpose, t) for t in time], np.uint64)
+        return _mix(keys.reshape(-1, *(1,) * who.ndim) + who)
 
-    def uniform(self, purpose: Purpose, time: int, who: Words) -> Floats:
+    def _key(self, purpose: Purpose, time: int) -> int:
+        return _mix_int((self._keys[purpose] + (time & _MASK) * _GOLDEN) & _MASK)
+
+    def uniform(self, purpose: Purpose, time: Times, who: Words) -> Floats:
         """Uniform in [0, 1)."""
         out: Floats = (self.bits(purpose, time, who) >> _U11).astype(np.float64)
         out *= 2.0**-53
         return out
 
-    def normal(self, purpose: Purpose, time: int, who: Words) -> Floats:
+    def normal(self, purpose: Purpose, time: Times, who: Words) -> Floats:
         """Standard normal, one for each word of ``who``."""
         out: Floats = self._table.take((self.bits(purpose, time, who) >> np.uint64(48)).astype(np.intp))
+        return out
+
+    def normal_at(self, purpose: Purpose, times: Sequence[int], which: Index, who: Words) -> Floats:
+        """Standard normal, one for each word of ``who``, at the time that ``which`` points to."""
+        keys = np.array([self._key(purpose, t) for t in times], np.uint64)
+        words = _mix(keys[which] + who) >> np.uint64(48)
+        out: Floats = self._table.take(words.astype(np.intp))
         return out
 
     def normals(self, purpose: Purpose, time: int, who: Words) -> Floats:

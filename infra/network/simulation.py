@@ -130,57 +130,64 @@ class Simulation:
         )
 
     def _serve(self, step_s: float) -> None:
-        p, c, tally = self.p, self.connections, self.tally
-        slice_s = step_s / self.world.slices
-        usable = c.usable() & ~self._off[c.serving]
-        used = np.zeros(self.sites.cells)
-        got_any = np.zeros(len(self._all), bool)
-        for k in range(self.world.slices):
-            self._ask(self.world.offered_kbit[:, k])
-            user = (usable & (self.backlog_kbit > 0)).nonzero()[0]
-            cell = c.serving[user]
-            fading = self.world.fading_db[user, k]
-            sinr = c.sinr_db[user] + fading
-            rate = link.full_rate_kbps(sinr, p)
-            reached = rate > 0
-            user, cell = user[reached], cell[reached]
-            fading, sinr, rate = fading[reached], sinr[reached], rate[reached]
+        """Step 4, for each slice of the step."""
+        p, c, world = self.p, self.connections, self.world
+        slice_s = step_s / world.slices
+        sinr_db = c.sinr_db + world.fading_db  # [K, P]
+        rates = link.full_rate_kbps(sinr_db, p)
+        usable = c.usable() & ~self._off[c.serving] & (rates > 0)
+        served_any = np.zeros(len(self._all), bool)
+        slices: list[tuple[Index, Floats]] = []
+        for k in range(world.slices):
+            self._ask(world.offered_kbit[k])
+            user = (usable[k] & (self.backlog_kbit > 0)).nonzero()[0]
             if not user.size:
                 continue
+            cell = c.serving[user]
             count = np.bincount(cell, minlength=self.sites.cells)
+            rate = rates[k, user]
             rate *= 1 + p.effects.scheduler_overhead.multiuser_gain * (1 - 1 / count[cell])
             backlog = self.backlog_kbit[user]
             got = share(cell, backlog / rate, slice_s, self.sites.cells)
             served = np.minimum(rate * got.service_s, backlog)
             self.backlog_kbit[user] = backlog - served
-            self.served_kbit += float(served.sum())
-            got_any[user] = True
-            blocks = link.TRANSPORT_BLOCKS_PER_S * p.link.dl_share * got.service_s
-            used += tally.add_rows(
-                SERVED,
-                cell,
-                got.service_s,
-                served,
-                got.present_s,
-                got.present_s * np.minimum(backlog - served / 2, p.link.window_kbit),
-                blocks,
-                blocks * link.block_error_rate(fading, p.link),
-                link.cqi(sinr),
-                np.ones(user.size),
+            served_any[user] = True
+            waiting = got.present_s * np.minimum(backlog - served / 2, p.link.window_kbit)
+            amounts = np.array(
+                [got.service_s, served, got.present_s, waiting, world.fading_db[k, user], sinr_db[k, user]]
             )
-        self._give_up(got_any, step_s)
+            slices.append((cell, amounts))
+        self._give_up(served_any, step_s)
         memory = min(1.0, step_s / p.link.load_memory_s)
-        self._load += memory * (used / step_s - self._load)
+        self._load += memory * (self._count(slices) / step_s - self._load)
+
+    def _count(self, slices: list[tuple[Index, Floats]]) -> Floats:
+        """Tally what the slices served; returns the time in use, [C]."""
+        if not slices:
+            return np.zeros(self.sites.cells)
+        cell = np.concatenate([s[0] for s in slices])
+        service_s, served, present_s, waiting, fading_db, sinr_db = np.concatenate([s[1] for s in slices], axis=1)
+        self.served_kbit += float(served.sum())
+        p = self.p.link
+        blocks = link.TRANSPORT_BLOCKS_PER_S * p.dl_share * service_s
+        errors = blocks * link.block_error_rate(fading_db, p)
+        return self.tally.add_rows(
+            SERVED, cell, service_s, served, present_s, waiting, blocks, errors, link.cqi(sinr_db), np.ones(cell.size)
+        )
 
     def _ask(self, offered: Floats) -> None:
         """New demand joins the backlog, unless the user already waits for too much."""
-        self.offered_kbit += float(offered.sum())
-        new = (offered).nonzero()[0]
-        serving = self.connections.serving[new]
-        self.tally.add_at("offered_kbit", serving, offered[new])
+        new = offered.nonzero()[0]
+        if not new.size:
+            return
+        asked, serving = offered[new], self.connections.serving[new]
+        self.offered_kbit += float(asked.sum())
+        self.tally.add_at("offered_kbit", serving, asked)
         full = self.backlog_kbit[new] > self.p.traffic.backlog_limit_kbit
-        self.backlog_kbit[new[~full]] += offered[new[~full]]
-        self._drop(serving[full], offered[new[full]])
+        if full.any():
+            self._drop(serving[full], asked[full])
+            new, asked = new[~full], asked[~full]
+        self.backlog_kbit[new] += asked
 
     def _give_up(self, got_any: Flags, step_s: float) -> None:
         """Users who got nothing for too long drop what they wait for."""
@@ -188,7 +195,7 @@ class Simulation:
         self._stalled_s *= (self.backlog_kbit > 0) & ~got_any
         tired = self._stalled_s >= self.p.traffic.abandon_s
         if tired.any():
-            user = (tired).nonzero()[0]
+            user = tired.nonzero()[0]
             self._drop(self.connections.serving[user], self.backlog_kbit[user])
             self.backlog_kbit[user] = 0
             self._stalled_s[user] = 0

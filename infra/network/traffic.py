@@ -1,5 +1,7 @@
 """What users ask for: requests in a Poisson stream of their own pace, files of log-normal size, a daily shape."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from infra.network.arrays import Floats, Words
@@ -45,20 +47,21 @@ class Traffic:
             rate = np.where(near, rate * (1 + ramp * (factor - 1)), rate)
         return rate
 
-    def arrivals_kbit(self, rate: Floats, slice_s: float, now_ms: int) -> Floats:
-        """[P] kbit that users ask for in one slice that ends at ``now_ms``."""
-        u = self._draws.uniform(Purpose.ARRIVAL, now_ms, self.who)
+    def arrivals_kbit(self, rate: Floats, slice_s: float, ends_ms: Sequence[int]) -> Floats:
+        """[K, P] kbit that users ask for in slices that end at ``ends_ms``."""
+        tail = self._draws.uniform(Purpose.ARRIVAL, ends_ms, self.who)
         mean = rate * slice_s
-        offered = np.zeros_like(rate)
+        offered = np.zeros_like(tail)
         # Inversion of the Poisson distribution, one comparison a possible count.
         probability = np.exp(-mean)
-        tail = u - probability
+        tail -= probability
         for count in range(1, _MOST_PER_SLICE + 1):
-            at = np.flatnonzero(tail > 0)
-            if not at.size:
+            rows, users = (tail > 0).nonzero()
+            if not users.size:
                 break
-            z = self._draws.normal(Purpose.FILE, now_ms * 8 + count, self.who[at])
-            offered[at] += self._median_kbit * np.exp(self._p.file_sigma_ln * z)
+            times = [end * 8 + count for end in ends_ms]
+            z = self._draws.normal_at(Purpose.FILE, times, rows, self.who[users])
+            offered[rows, users] += self._median_kbit * np.exp(self._p.file_sigma_ln * z)
             probability = probability * mean / count
             tail -= probability
         return offered

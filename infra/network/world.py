@@ -20,6 +20,7 @@ from infra.network.traffic import Traffic
 
 _INDOOR_RAMP_DB_PER_S = 3.0  # doors are walked through, not jumped through
 _SECOND_MS = 1000
+_SLOW_MS = 5000
 MEASUREMENT_MS = 200  # TS 38.331 5.5.3.2: one filter sample each 200 ms; longer steps measure once a step
 
 
@@ -39,11 +40,11 @@ class World:
     Attributes
     ----------
     offered_kbit
-        [P, K] what users ask for in each of the step's K scheduler slices.
+        [K, P] what users ask for in each of the step's K scheduler slices.
     noise_db
         [P, C] error of the latest layer-1 measurement.
     fading_db
-        [P, K] deviation of the serving channel from its local mean in each slice.
+        [K, P] deviation of the serving channel from its local mean in each slice.
     user_loss_db
         [P] walls and bodies.
     gain_offset_db
@@ -70,10 +71,16 @@ class World:
         self._wall_db = np.maximum(p.indoor_loss_db + p.indoor_loss_spread_db * spread, 2.0)
         self._indoor_db = np.where(self.mobility.indoor, self._wall_db, 0.0)
         self._body_db = np.zeros(users)
-        self.offered_kbit = np.zeros((users, self.slices))
-        self.fading_db = np.zeros((users, self.slices))
+        self._fading_block_ms = round(parameters.link.fading_block_s * 1000)
+        self.offered_kbit = np.zeros((self.slices, users))
+        self.fading_db = np.zeros((self.slices, users))
         self.noise_db = np.zeros((users, sites.cells))
-        self._read_minutes(start_ms)
+        drift, masts = parameters.effects.gain_drift, entities(np.arange(len(sites.x_m)))
+        self._drift_ms = 3_600_000 * self.draws.between(Purpose.DRIFT, 0, masts, *drift.period_h)
+        self._drift_phase = 2 * np.pi * self.draws.uniform(Purpose.DRIFT, 1, masts)
+        fixed = self.draws.normal(Purpose.DRIFT, 2, entities(np.arange(sites.cells)))
+        self._fixed_offset_db = drift.offset_sigma_db * fixed
+        self._change_slowly(start_ms)
         self._rate = self._rates(start_ms, ())
 
     @property
@@ -98,16 +105,15 @@ class World:
         wall = np.where(self.mobility.indoor, self._wall_db, 0.0)
         most = _INDOOR_RAMP_DB_PER_S * step_s
         self._indoor_db += np.minimum(np.maximum(wall - self._indoor_db, -most), most)
+        if now_ms % _SLOW_MS == 0:
+            self._change_slowly(now_ms)
         if now_ms % _SECOND_MS == 0:
-            self._read_minutes(now_ms)
             self._rate = self._rates(now_ms, surges)
-        fading = self._p.link
-        for k in range(self.slices):
-            ends = now_ms - (self.slices - 1 - k) * self._slice_ms
-            self.offered_kbit[:, k] = self.traffic.arrivals_kbit(self._rate, self._slice_ms / 1000, ends)
-            block = ends // round(fading.fading_block_s * 1000)
-            self.fading_db[:, k] = self.draws.normal(Purpose.FADING, block, self.who)
-        self.fading_db *= fading.fading_sigma_db
+        ends_ms = range(now_ms - (self.slices - 1) * self._slice_ms, now_ms + 1, self._slice_ms)
+        self.offered_kbit = self.traffic.arrivals_kbit(self._rate, self._slice_ms / 1000, ends_ms)
+        blocks = [end // self._fading_block_ms for end in ends_ms]
+        self.fading_db = self.draws.normal(Purpose.FADING, blocks, self.who)
+        self.fading_db *= self._p.link.fading_sigma_db
         if self.measures(now_ms):
             noise = self.draws.normals(Purpose.MEASUREMENT, now_ms, self._links)
             self.noise_db = noise[:, : self._sites.cells]
@@ -125,18 +131,15 @@ class World:
             rate = np.where(near, rate * s.factor, rate)
         return rate
 
-    def _read_minutes(self, now_ms: int) -> None:
-        """What changes slowly: who holds a phone to the head, how gains have drifted."""
+    def _change_slowly(self, now_ms: int) -> None:
+        """Who holds a phone to the head, how gains have drifted."""
         body = self._p.effects.body_loss
         block = now_ms // round(body.block_s * 1000)
         held = self.draws.uniform(Purpose.BODY, block, self.who) < body.share
         self._body_db = np.where(held, body.db, 0.0)
-        drift, sites = self._p.effects.gain_drift, entities(np.arange(len(self._sites.x_m)))
-        period_ms = 3_600_000 * self.draws.between(Purpose.DRIFT, 0, sites, *drift.period_h)
-        phase = 2 * np.pi * self.draws.uniform(Purpose.DRIFT, 1, sites)
-        wander = drift.amplitude_db * np.sin(2 * np.pi * now_ms / period_ms + phase)
-        fixed = self.draws.normal(Purpose.DRIFT, 2, entities(np.arange(self._sites.cells)))
-        self.gain_offset_db = wander[self._sites.site_of] + drift.offset_sigma_db * fixed
+        wander = np.sin(2 * np.pi * now_ms / self._drift_ms + self._drift_phase)
+        amplitude_db = self._p.effects.gain_drift.amplitude_db
+        self.gain_offset_db = amplitude_db * wander[self._sites.site_of] + self._fixed_offset_db
 
     def digest(self) -> str:
         """sha256 of everything the world holds and drew in the last step."""
