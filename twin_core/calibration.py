@@ -68,13 +68,13 @@ class Assimilated:
         With everything learned.
     given_demand
         KPI to [C], modelled from the period's own demand with the factors believed before it.
-    ignored
-        Values dropped as absurd.
+    unlikely
+        RSRP values dropped because they are far from all that was measured of their cell.
     """
 
     environment: Environment
     given_demand: dict[str, Tensor]
-    ignored: int
+    unlikely: int
 
 
 def assimilate(
@@ -102,7 +102,7 @@ def assimilate(
     fit, physics = settings.calibration, settings.physics
     on_air = configuration.active & environment.in_service
     plain = rsrp_dbm(network, configuration, torch.zeros((), dtype=torch.float64))
-    changed, ignored = fit_radio(environment, reports, plain, fit)
+    changed, unlikely = fit_radio(environment, reports, plain, fit)
     now = replace(environment, **changed)
     rsrp = plain + now.correction_db(network, fit.shadow_length_m, fit.shadow_prior_weight)
     now = replace(now, **fit_softness(now, reports, rsrp, configuration.cio_db, on_air, physics))
@@ -117,16 +117,16 @@ def assimilate(
     changed, demand = fit_demand(now, now.users, model.attachment, served, fit)
     now = replace(now, **changed, **fit_trend(now, served, observation.period_end_ms, fit))
 
-    loads = model.loads(demand[None], environment.load)
+    loads = model.loads(demand[None], now.users[None], environment.load)
     kpis = model.kpis(loads, demand[None], now.users[None])[0][0]
     given = {kpi: kpis[i] for i, kpi in enumerate(KPIS) if kpi in (PRB, THROUGHPUT, POWER)}
 
     # Capacity is judged under the interference that was there: the measured load where it is known.
     use = measured.by_kpi[PRB] / 100
     load = torch.where(on_air, torch.where(use.isnan(), loads.load[0], use), 0.0)
-    on_links = demand[model.links.of_pixel] * model.links.share
-    need = need_of(model.links, on_links, load)
-    capacity = torch.where(need > 0, model.links.per_cell(on_links) / need.clamp_min(1e-12), torch.nan)
+    on_links = model.links.on_links(demand[None])
+    need = need_of(model.links, on_links, load[None])[0]
+    capacity = torch.where(need > 0, model.links.per_cell(on_links)[0] / need.clamp_min(1e-12), torch.nan)
     capacity = capacity * model.links.busy.at(load)
     trust = torch.where(on_air, load_trust(use), 0.0)
     delivered = torch.where(use > 0, served / use, torch.nan)
@@ -158,4 +158,4 @@ def assimilate(
     share = dynamic_share(configuration.tx_power_dbm, network.rated_dbm)
     now = replace(now, **fit_power(now, network, load, on_air, share, measured.element_power_w, fit))
     now = replace(now, load=load.clamp(0, 1), periods=now.periods + 1)
-    return Assimilated(now, given, ignored)
+    return Assimilated(now, given, unlikely)

@@ -5,7 +5,7 @@ the mean of its kind, and memory does not grow with history.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -184,6 +184,14 @@ class Environment:
     def tensors(self) -> dict[str, Tensor]:
         """All fields by name."""
         return dict(vars(self))
+
+    def or_where_not_finite(self, other: "Environment") -> tuple["Environment", int]:
+        """This environment, with the fields of another where its own are not finite, and how many those were.
+
+        Telemetry is checked before it is learned from, so this is the last line: no NaN ever stays in the state.
+        """
+        broken = [name for name, tensor in self.tensors().items() if not bool(torch.isfinite(tensor).all())]
+        return replace(self, **{name: getattr(other, name) for name in broken}), len(broken)
 
     @property
     def demand_kbps(self) -> Tensor:

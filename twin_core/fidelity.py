@@ -125,8 +125,8 @@ def update(
     for kpi, sample in samples.items():
         before = out[kpi]
         n = before.periods + 1
-        # A plain mean until the memory is full, exponential after.
-        share = max(share_per_period(settings.half_life), 1 / n)
+        # Until the memory is full, later periods count more, because the twin has only begun to learn in the first.
+        share = max(share_per_period(settings.half_life), 2 / (n + 1))
 
         def blend(old: float, new: float, share: float = share) -> float:
             return new if math.isnan(old) else (1 - share) * old + share * new

@@ -21,7 +21,7 @@ _COVERAGE_SOFTNESS_DB = 2.0
 
 @dataclass(frozen=True, eq=False)
 class Attachment:
-    """Who serves whom, as a list of links E between pixels and cells, ordered by pixel.
+    """Who serves whom, as a list of links E between pixels and cells, ordered by cell.
 
     Attributes
     ----------
@@ -154,7 +154,10 @@ def attach(
     strongest = torch.where(on_air, rsrp, -torch.inf).max(dim=1).values
     covered = torch.sigmoid((strongest - settings.coverage_dbm) / _COVERAGE_SOFTNESS_DB)
     kept = share > 0
-    pixel = torch.nonzero(kept)[:, 0]
-    lead = lead_db(margin)[kept]
-    usual = lead if usual_rsrp is None else lead_db(margin + (usual_rsrp - rsrp).gather(1, cells))[kept]
-    return Attachment(pixel, cells[kept], share[kept], covered, lead, usual)
+    order = torch.argsort(cells[kept], stable=True)
+    lead = lead_db(margin)[kept][order]
+    usual = lead
+    if usual_rsrp is not None:
+        usual = lead_db(margin + (usual_rsrp - rsrp).gather(1, cells))[kept][order]
+    pixel = torch.nonzero(kept)[:, 0][order]
+    return Attachment(pixel, cells[kept][order], share[kept][order], covered, lead, usual)

@@ -95,7 +95,7 @@ def cell_kpis(
         Network: PRB use weighted by resource blocks on the air, throughput weighted by users, volume, users and power
         summed, unserved traffic as a share of all traffic.
     """
-    covered = links.per_cell(users.index_select(-1, links.of_pixel) * links.share)
+    covered = links.per_cell(links.on_links(users.reshape(-1, users.shape[-1]))).view_as(loads.load)
     uncovered = demand_kbps @ links.lost
     throughput = user_throughput_kbps(loads, covered, model.throughput_gain)
     power = cell_power_w(model.power, loads.load, on_air, model.dynamic_share, model.element_of)

@@ -18,8 +18,8 @@ CQI_EFFICIENCY = (0, 0.1523, 0.2344, 0.3770, 0.6016, 0.8770, 1.1758, 1.4766,
 SHANNON_SHARE = 0.6
 FADING_DB = 2.0  # what fading leaves of itself after scheduling and retransmission (assumption; the level is fitted)
 OVERHEAD = 0.14  # of resource elements, downlink below 6 GHz, TS 38.306 4.1.2
-_LOW_DB, _HIGH_DB, _STEPS_PER_DB = -20.0, 40.0, 4
-_PER_NEPER = 10 / math.log(10)
+# The table has 8 nodes an octave of SINR, so that a float's own exponent and first mantissa bits say where to look.
+_LOW_OCTAVE, _HIGH_OCTAVE, _NODE_BITS = -8, 13, 3
 
 
 def cqi_thresholds_db() -> tuple[float, ...]:
@@ -39,11 +39,13 @@ def cqi_of(sinr_db: torch.Tensor) -> torch.Tensor:
 
 
 @lru_cache(maxsize=64)
-def _table(spread_db: float, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Efficiency of users about each SINR of a grid, and its slope per step."""
-    grid = _LOW_DB + np.arange(int((_HIGH_DB - _LOW_DB) * _STEPS_PER_DB) + 1) / _STEPS_PER_DB
+def _table(spread_db: float, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """[n] intercept (real) and slope (imaginary) of efficiency over linear SINR between nodes."""
+    octaves = np.arange(_LOW_OCTAVE, _HIGH_OCTAVE)[:, None]
+    steps = 1 << _NODE_BITS
+    nodes = np.append((2.0**octaves * (1 + np.arange(steps) / steps)).ravel(), 2.0**_HIGH_OCTAVE)
     # Fading moves one user over the staircase and back: the mean of a staircase over a normal spread.
-    fine = np.arange(-40.0, 60.0, 0.1)
+    fine = np.arange(-50.0, 60.0, 0.1)
     z = (fine[:, None] - np.array(cqi_thresholds_db())) / FADING_DB
     user = 0.5 * (1 + np.vectorize(math.erf)(z / math.sqrt(2))) @ np.diff(CQI_EFFICIENCY)
     # Below CQI 1 repetition keeps a trickle in proportion to SINR. No efficiency grows faster than SINR itself, which
@@ -53,13 +55,10 @@ def _table(spread_db: float, dtype: torch.dtype, device: torch.device) -> tuple[
     # Users of a pixel differ, and each brings its own traffic: what adds up is the airtime per bit.
     reach = np.linspace(-2, 2, 21)
     weight = np.exp(-(reach**2) / 2)
-    airtime = np.interp(grid[:, None] + spread_db * reach, fine, 1 / user) @ (weight / weight.sum())
-    mean = 1 / airtime
-    slope = np.append(np.diff(mean), 0.0)
-    return (
-        torch.from_numpy(mean).to(device=device, dtype=dtype),
-        torch.from_numpy(slope).to(device=device, dtype=dtype),
-    )
+    airtime = np.interp(10 * np.log10(nodes)[:, None] + spread_db * reach, fine, 1 / user) @ (weight / weight.sum())
+    slope = np.diff(1 / airtime) / np.diff(nodes)
+    table = torch.complex(torch.from_numpy(1 / airtime[:-1] - slope * nodes[:-1]), torch.from_numpy(slope))
+    return table.to(device=device, dtype=torch.complex64 if dtype == torch.float32 else torch.complex128)
 
 
 def efficiency(sinr: torch.Tensor, spread_db: float) -> torch.Tensor:
@@ -68,7 +67,7 @@ def efficiency(sinr: torch.Tensor, spread_db: float) -> torch.Tensor:
     Parameters
     ----------
     sinr
-        Linear, any shape.
+        Linear, any shape, float32 or float64; held within -24 and 39 dB.
     spread_db
         Standard deviation of the users' SINR about it.
 
@@ -77,8 +76,9 @@ def efficiency(sinr: torch.Tensor, spread_db: float) -> torch.Tensor:
     >>> efficiency(torch.tensor([0.01, 1.0, 1e6], dtype=torch.float64), 3.0).round(decimals=3).tolist()
     [0.005, 0.443, 5.555]
     """
-    mean, slope = _table(spread_db, sinr.dtype, sinr.device)
-    place = (sinr.log() * (_PER_NEPER * _STEPS_PER_DB) - _LOW_DB * _STEPS_PER_DB).clamp(0, len(mean) - 1)
-    whole = place.to(torch.int32)
-    flat = whole.reshape(-1)
-    return mean.index_select(0, flat).view_as(place) + (place - whole) * slope.index_select(0, flat).view_as(place)
+    words, mantissa, bias = (torch.int32, 23, 127) if sinr.dtype == torch.float32 else (torch.int64, 52, 1023)
+    held = sinr.clamp(2.0**_LOW_OCTAVE, 2.0**_HIGH_OCTAVE * (1 - 1e-6)).contiguous()
+    node = held.view(words) >> (mantissa - _NODE_BITS)
+    node = node.sub_((bias + _LOW_OCTAVE) << _NODE_BITS).view(-1)
+    line = torch.view_as_real(_table(spread_db, sinr.dtype, sinr.device).index_select(0, node))
+    return torch.addcmul(line[:, 0], line[:, 1], held.view(-1)).view_as(held)

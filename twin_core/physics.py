@@ -89,9 +89,9 @@ class Physics:
         cells = CellModel.of(network, environment.throughput_gain, environment.power, share, dtype, device)
         return cls(rsrp, on_air, attachment, links, cells, settings)
 
-    def loads(self, demand_kbps: Tensor, start: Tensor, backlog_kbps: Tensor | None = None) -> Loads:
-        """Solve for [..., T, P] demand."""
-        return solve(self.links, demand_kbps, self.settings.physics, start, backlog_kbps)
+    def loads(self, demand_kbps: Tensor, users: Tensor, start: Tensor, backlog_kbps: Tensor | None = None) -> Loads:
+        """Solve for [..., T, P] demand of so many users."""
+        return solve(self.links, demand_kbps, users, self.settings.physics, start, backlog_kbps)
 
     def kpis(self, loads: Loads, demand_kbps: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
         """[..., T, M, C] and [..., T, M] of a solution."""

@@ -194,7 +194,7 @@ class _RollOut:
             here, there = demand[:, start:end], users[:, start:end]
             if before is not None and backlog is not None:
                 backlog = _moved(backlog, before, physics, here[:, 0])
-            loads = physics.loads(here, self.start, backlog)
+            loads = physics.loads(here, there, self.start, backlog)
             by_cell, whole = physics.kpis(loads, here, there)
             kpis[where, start:end] = by_cell.to("cpu", torch.float64)
             network[where, start:end] = whole.to("cpu", torch.float64)

@@ -21,24 +21,27 @@ _BORDER_DB = 3.0
 class Links:
     """Everything about a network at rest that does not depend on its load. Powers are relative to noise.
 
+    Links stand in the order of their cells. Quantities of links are [E, N], N being all scenarios and periods in one
+    axis: what belongs to one link lies together in memory.
+
     Attributes
     ----------
     signal
         [E] linear signal-to-noise ratio.
     interference
-        [C, E] linear interference-to-noise ratio that each other cell at full load adds, the strongest left out.
+        [E, C] linear interference-to-noise ratio that each other cell at full load adds, the strongest left out.
     strongest
         [E] that of the strongest interferer.
     strongest_cell
         [E] which cell that is; the link's own cell where there is none.
     kbps_per_efficiency
         [E] what the serving cell's carrier delivers per bit/s/Hz.
-    of_pixel
-        [E] pixel of each link.
+    of_pixel, of_cell
+        [E] ends of each link.
     share
         [E] of the pixel's users that are on this link, coverage counted in.
-    to_cell
-        [E, C] one-hot: adds links up to cells.
+    links_of_cell
+        [C] how many links each cell has.
     lost
         [P, C] share of the pixel's users that would be on this cell but find no coverage.
     spread_db
@@ -53,27 +56,41 @@ class Links:
     strongest_cell: Tensor
     kbps_per_efficiency: Tensor
     of_pixel: Tensor
+    of_cell: Tensor
     share: Tensor
-    to_cell: Tensor
+    links_of_cell: Tensor
     lost: Tensor
     spread_db: float
     busy: BusyCurve
 
-    def efficiency(self, load: Tensor) -> Tensor:
-        """[..., E] mean spectral efficiency, bit per resource element, when cells are loaded so ([..., C] in 0..1).
+    def on_links(self, per_pixel: Tensor) -> Tensor:
+        """[E, N] what of a pixel quantity ([N, P], a sum over users) is on each link."""
+        return per_pixel.T.index_select(0, self.of_pixel) * self.share[:, None]
+
+    def full_rate_kbps(self, load: Tensor) -> Tensor:
+        """[E, N] what a link would deliver with all resource blocks when cells are loaded so ([N, C] in 0..1).
 
         The strongest interferer sends or it does not, and a user sees both in proportion to its load; the others are
         many enough to be seen at their mean. Taking the strongest at its mean as well would understate efficiency at
         medium load, since efficiency is convex in interference.
         """
-        others = load @ self.interference + 1
-        busy = load.index_select(-1, self.strongest_cell)
-        quiet = efficiency(self.signal / others, self.spread_db)
-        return quiet + busy * (efficiency(self.signal / (others + self.strongest), self.spread_db) - quiet)
+        by_cell = load.T.contiguous()
+        others = (self.interference @ by_cell).add_(1)
+        busy = by_cell.index_select(0, self.strongest_cell)
+        signal = self.signal[:, None]
+        quiet = efficiency(signal / others, self.spread_db)
+        disturbed = efficiency(signal / others.add_(self.strongest[:, None]), self.spread_db)
+        return torch.lerp(quiet, disturbed, busy).mul_(self.kbps_per_efficiency[:, None])
 
     def per_cell(self, per_link: Tensor) -> Tensor:
-        """[..., C] sums of a quantity of the links [..., E]."""
-        return per_link @ self.to_cell
+        """[N, C] sums of a quantity of the links [E, N]."""
+        if not len(per_link):
+            return per_link.new_zeros(per_link.shape[1], len(self.links_of_cell))
+        return torch.segment_reduce(per_link, "sum", lengths=self.links_of_cell, axis=0).T.contiguous()
+
+    def per_link(self, per_cell: Tensor) -> Tensor:
+        """[E, N] the value of each link's cell ([N, C])."""
+        return per_cell.T.index_select(0, self.of_cell)
 
 
 def uplift_db(environment: Environment, attachment: Attachment) -> Tensor:
@@ -126,7 +143,6 @@ def links_of(
     interference = torch.where(disturbs, 10 ** ((rsrp[pixel] - noise[:, None]) / 10), 0.0)
     strongest = interference.max(dim=1)
     interference.scatter_(1, strongest.indices[:, None], 0.0)
-    to_cell = (cells == cell[:, None]).to(dtype)
     lost = attachment.dense(len(cells)) * (1 - attachment.covered[:, None])
     rate = network.kbps_per_efficiency[cell] * environment.capacity_gain[cell]
 
@@ -135,13 +151,14 @@ def links_of(
 
     return Links(
         signal=there(signal),
-        interference=there(interference.T),
+        interference=there(interference),
         strongest=there(strongest.values),
         strongest_cell=torch.where(strongest.values > 0, strongest.indices, cell).to(device),
         kbps_per_efficiency=there(rate),
         of_pixel=pixel.to(device),
+        of_cell=cell.to(device),
         share=there(attachment.share * attachment.covered[pixel]),
-        to_cell=to_cell.to(device),
+        links_of_cell=torch.bincount(cell, minlength=len(network.cells)).to(device),
         lost=there(lost),
         spread_db=environment.spread_db,
         busy=BusyCurve.of(environment.busy_log, dtype, device),

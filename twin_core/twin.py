@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 
 from schemas.topology import Topology
@@ -23,7 +24,18 @@ from twin_core.settings import TwinSettings
 
 Tensor = torch.Tensor
 
+# What is counted in a twin's marks.
+ABSURD = "values outside the range of their counter or measurement"
+UNLIKELY = "RSRP far from all that was measured of its cell"
+NOT_FINITE = "estimates that came out not finite and were kept as before"
+NOT_UNDERSTOOD = "configuration values that the twin cannot place"
+
 MODEL_VERSIONS = {"physics": "first-1", "field": "kernel-1", "demand": "level-trend-1"}
+
+
+def _mark(marks: dict[str, int], reason: str, count: int) -> None:
+    if count:
+        marks[reason] = marks.get(reason, 0) + count
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,9 +132,9 @@ class Twin:
             1,
             self.settings.calibration.trend_damping,
         )
-        demand = self.environment.demand_kbps[None] * ahead
-        loads = physics.loads(demand, self.environment.load)
-        kpis = physics.kpis(loads, demand, self.environment.users[None])[0][0]
+        demand, users = self.environment.demand_kbps[None] * ahead, self.environment.users[None] * ahead
+        loads = physics.loads(demand, users, self.environment.load)
+        kpis = physics.kpis(loads, demand, users)[0][0]
         return {kpi: kpis[i] for i, kpi in enumerate(KPIS)}
 
     def apply(self, observation: PeriodObservation, frontier: Mapping[str, int]) -> "Twin":
@@ -150,8 +162,9 @@ class Twin:
         marks = dict(self.marks)
         configuration = self._configured(observation, marks)
         environment = self.environment
-        if len(observation.cells_out_of_service):
-            environment = replace(environment, in_service=torch.from_numpy(~observation.cells_out_of_service))
+        in_service = torch.from_numpy(~np.asarray(observation.cells_out_of_service, dtype=np.bool_))
+        if len(in_service) and not torch.equal(in_service, environment.in_service):
+            environment = replace(environment, in_service=in_service)
         measured = Measured.of(observation, self.network)
         reports = Reports.of(observation, self.network)
 
@@ -164,13 +177,13 @@ class Twin:
         if rsrp is not None:
             samples[RSRP] = rsrp
         given: dict[str, Sample] = {}
-        ignored = measured.ignored + reports.ignored
+        _mark(marks, ABSURD, measured.ignored + reports.ignored)
         if self.settings.calibrate:
             result = assimilate(self.network, environment, configuration, self.settings, observation, measured, reports)
-            environment, ignored = result.environment, ignored + result.ignored
+            _mark(marks, UNLIKELY, result.unlikely)
+            environment, broken = result.environment.or_where_not_finite(environment)
+            _mark(marks, NOT_FINITE, broken)
             given = self._samples(result.given_demand, measured)
-        if ignored:
-            marks["absurd values"] = marks.get("absurd values", 0) + ignored
         return replace(
             self,
             configuration=configuration,
@@ -193,7 +206,7 @@ class Twin:
                 try:
                     configuration = configuration.with_values(self.network, [item])
                 except (UnknownObject, InvalidConfiguration):
-                    marks["configuration not understood"] = marks.get("configuration not understood", 0) + 1
+                    _mark(marks, NOT_UNDERSTOOD, 1)
         return configuration if not configuration.same_as(self.configuration) else self.configuration
 
     def _samples(self, predicted: Mapping[str, Tensor], measured: Measured) -> dict[str, Sample]:
