@@ -24,10 +24,10 @@ class Pauses:
         After it was rolled back: the twin was wrong about this cell.
     """
 
-    between: float = 3
+    between: float = 5
     done: float = 10
     refused: float = 20
-    undecided: float = 8
+    undecided: float = 12
     undone: float = 40
 
     def after(self, fate: Fate) -> float:

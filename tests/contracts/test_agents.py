@@ -78,7 +78,7 @@ def test_cells_that_a_plan_holds_are_not_touched(agent: Agent) -> None:
 @pytest.mark.parametrize("fate", [Fate.REFUSED, Fate.UNDONE, Fate.UNDECIDED, Fate.OPEN])
 def test_what_did_not_work_is_not_repeated_at_once(agent: Agent, fate: Fate) -> None:
     (first, *_) = agent.propose(MIXED)
-    soon = later(MIXED, 5, history=(attempt(first, fate),))
+    soon = later(MIXED, 7, history=(attempt(first, fate),))
     assert all(p.changes != first.changes for p in agent.propose(soon))
 
 

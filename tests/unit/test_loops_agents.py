@@ -98,5 +98,5 @@ def test_an_agent_has_one_change_under_way_at_a_time() -> None:
     quiet = view({13: 3.0, 1: 4.0}, others=16.0)
     (first,) = EnergySaving(most=1).propose(quiet)
     assert agent.propose(later(quiet, 30, history=(attempt(first, Fate.OPEN),))) == []
-    assert agent.propose(later(quiet, 2, history=(attempt(first, Fate.REFUSED),))) == []
-    assert agent.propose(later(quiet, 3, history=(attempt(first, Fate.REFUSED),))) != []
+    assert agent.propose(later(quiet, 4, history=(attempt(first, Fate.REFUSED),))) == []
+    assert agent.propose(later(quiet, 5, history=(attempt(first, Fate.REFUSED),))) != []
