@@ -57,7 +57,7 @@ def with_confluent(registry: str, text: str, event: dict[str, object]) -> bytes:
     event = {"collection": "delta", "element_values": []} | event
     client = SchemaRegistryClient({"url": registry})
     serializer = AvroSerializer(client, text, conf={"auto.register.schemas": False})
-    value = serializer(event, SerializationContext(TOPIC, MessageField.VALUE))
+    value: bytes | None = serializer(event, SerializationContext(TOPIC, MessageField.VALUE))
     assert value is not None
     return value
 
