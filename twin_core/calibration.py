@@ -113,7 +113,7 @@ def assimilate(
 
     model = Physics.of(network, now, configuration, settings, rsrp=rsrp, on_air=on_air)
     served = measured.by_kpi[VOLUME] / observation.granularity_s
-    now = replace(now, **fit_users(now, model.attachment, now.seen, measured.by_kpi[USERS], fit))
+    now = replace(now, **fit_users(now, model.attachment, len(reports) > 0, measured.by_kpi[USERS], fit))
     changed, demand = fit_demand(now, now.users, model.attachment, served, fit)
     now = replace(now, **changed, **fit_trend(now, served, observation.period_end_ms, fit))
 

@@ -10,6 +10,7 @@ Tensor = torch.Tensor
 
 _DAY_MS = 86_400_000
 _ROUNDS = 12
+_ANYWHERE = 0.02
 # Users of a pixel may offer this many times less or more than the network's mean: keeps one burst from becoming a hot
 # spot for good.
 _RATE_SPREAD = 20.0
@@ -50,19 +51,35 @@ def spread(start: Tensor, attachment: Attachment, target: Tensor, rounds: int = 
 
 
 def fit_users(
-    environment: Environment, attachment: Attachment, seen: Tensor, connected: Tensor, settings: CalibrationSettings
+    environment: Environment, attachment: Attachment, told: bool, connected: Tensor, settings: CalibrationSettings
 ) -> dict[str, Tensor]:
-    """Update the user map from where users report and how many are connected to each cell ([C], NaN unknown)."""
-    users = environment.users
+    """Update the user map.
+
+    Parameters
+    ----------
+    environment
+        With the places of the period's reports already in `seen`.
+    attachment
+        Who served whom.
+    told
+        Whether there were reports in the period.
+    connected
+        [C] how many users each cell had, NaN unknown.
+    settings
+        Half-life.
+    """
+    counted = bool((~connected.isnan()).any())
+    if not (told or counted):
+        return {}
+    users, seen = environment.users, environment.seen
     if float(seen.sum()) > 0:
-        # A thousandth of the users anywhere: a pixel without reports is not a pixel without users.
-        place = seen / seen.sum() * 0.98 + 0.02 / len(seen)
+        # Some of the users are anywhere: a pixel without reports is not a pixel without users.
+        place = (1 - _ANYWHERE) * seen / seen.sum() + _ANYWHERE / len(seen)
         users = place * users.sum()
-    if not bool((~connected.isnan()).any()):
-        return {"users": users}
-    fitted = spread(users.clamp_min(1e-9), attachment, connected)
+    if counted:
+        users = spread(users.clamp_min(1e-9), attachment, connected)
     share = max(share_per_period(settings.users_half_life), 1 / (float(environment.periods) + 1))
-    return {"users": (1 - share) * environment.users + share * fitted}
+    return {"users": (1 - share) * environment.users + share * users}
 
 
 def fit_demand(

@@ -43,7 +43,7 @@ from infra.line_protocol.messages import (
     Stop,
     from_network,
 )
-from infra.line_protocol.process import MAX_LINE, LineProcess
+from infra.line_protocol.process import MAX_LINE, STOP_S, LineProcess
 from infra.line_protocol.reception import Received, explain, poison, receive
 from schemas.telemetry import AttributeValue
 
@@ -212,9 +212,9 @@ class LineNetwork:
         acks, self._late_acks = self._late_acks, []
         return acks
 
-    def close(self) -> int:
-        """Stop the network and end its process; its exit code."""
-        return self._process.close(Stop().model_dump_json())
+    def close(self, patience_s: float = STOP_S) -> int:
+        """Stop the network and end its process, by force if it does not end in time; its exit code."""
+        return self._process.close(Stop().model_dump_json(), patience_s)
 
     def __enter__(self) -> Self:
         return self

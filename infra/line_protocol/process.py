@@ -16,7 +16,7 @@ _QUEUED_LINES = 10_000
 _STDERR_LINES = 30
 _STDERR_WIDTH = 500
 # Longest wait for the executable to end by itself after stop, and then after SIGTERM.
-_STOP_S, _TERMINATE_S = 5.0, 2.0
+STOP_S, _TERMINATE_S = 5.0, 2.0
 
 
 class LineProcess:
@@ -112,7 +112,7 @@ class LineProcess:
             "mend what it complains of; `twinloop network check CMD` tests an executable step by step",
         )
 
-    def close(self, farewell: str | None = None) -> int:
+    def close(self, farewell: str | None = None, patience_s: float = STOP_S) -> int:
         """End it: the farewell and the end of its input first, then SIGTERM, then SIGKILL; its exit code."""
         self._closing.set()
         try:
@@ -125,7 +125,7 @@ class LineProcess:
             self._process.stdin.close()
         except OSError:
             pass  # a broken pipe: what was not written has nobody to read it
-        code = self._wait(_STOP_S)
+        code = self._wait(patience_s)
         if code is None:
             self._process.send_signal(signal.SIGTERM)
             code = self._wait(_TERMINATE_S)

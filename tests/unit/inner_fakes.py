@@ -1,6 +1,7 @@
 """Verifications without a twin: shard results made up from a stated probability of harm and gain."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def strategy(min_gain: float = 0.02, **update: object) -> Strategy:
     ).model_copy(update=update)
 
 
-def job(design: Design | None = None, **update: object) -> Job:
+def job(design: Design | None = None, **update: Any) -> Job:
     """A job of several small shards."""
     # So many cells make shards small enough for a look to have several.
     return Job(strategy(**update), revision=10, design=design or Design(), cells=20)

@@ -36,9 +36,9 @@ def test_counters_of_a_period_agree_with_each_other() -> None:
     assert len(values) == 21
     volume = sum(v["DRB.PdcpSduVolumeDL"] or 0 for v in values.values())
     assert volume == pytest.approx(run.sim.served_kbit - before, abs=0.1)
-    for v in values.values():
-        assert {n for n, x in v.items() if x is None} <= {"DRB.UEThpDl", "DRB.RlcSduDelayDl", "TL.MeanCqiDl"}
-        v = {n: x if x is not None else np.nan for n, x in v.items()}
+    for reported in values.values():
+        assert {n for n, x in reported.items() if x is None} <= {"DRB.UEThpDl", "DRB.RlcSduDelayDl", "TL.MeanCqiDl"}
+        v = {n: x if x is not None else np.nan for n, x in reported.items()}
         assert v["RRU.PrbUsedDl"] == pytest.approx(v["RRU.PrbTotDl"] * v["RRU.PrbAvailDl"] / 100, abs=0.01)
         assert v["MM.HoExeInterReq"] == v["MM.HoExeInterSucc"] + v["MM.HoExeInterFail"]
         assert v["RRC.ConnEstabSucc"] <= v["RRC.ConnEstabAtt"]

@@ -1,10 +1,11 @@
-"""A small network simulated with NumPy at the level of users, for tests of the twin. It shares no code with the twin.
+"""A small network simulated with NumPy at the level of users, for tests of the twin. Its equations are its own.
 
 Loss by distance as in TR 36.942, parabolic antennas, own correlated shadowing, users that walk and download files,
 handover with hysteresis, load coupling by damped iteration, multiplicative noise on counters.
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,10 @@ from numpy.typing import NDArray
 from schemas.names import beam_dn, relation_dn, sector_carrier_dn
 from schemas.topology import Topology
 from twin_core.configuration import Value
+from twin_core.layouts import hexagonal
 from twin_core.observation import PeriodObservation
+from twin_core.settings import TwinSettings
+from twin_core.twin import Twin
 
 Array = NDArray[np.float64]
 _NOISE_MW = 10 ** ((-174 + 10 * np.log10(30e3) + 7) / 10)
@@ -107,17 +111,17 @@ class ToyNetwork:
         watts = np.where(self.active, 190 + 420 * load, 40.0)
         elements = [c.cell.split(",GNBDU")[0] for c in self.topology.cells]
         names = {e: i for i, e in enumerate(self.topology.managed_elements)}
-        jitter = lambda: np.exp(self.random.normal(0, self.noise, self.c))  # noqa: E731
+        jitter = np.exp(self.random.normal(0, self.noise, (3, self.c)))
         return PeriodObservation(
             period_end_ms=self.period * 60_000,
             granularity_s=60,
             counters={
-                "RRU.PrbTotDl": np.clip(100 * load * jitter(), 0, 100),
-                "DRB.UEThpDl": np.where(self.active, throughput * jitter(), np.nan),
-                "DRB.PdcpSduVolumeDL": served * 60 * jitter(),
+                "RRU.PrbTotDl": np.clip(100 * load * jitter[0], 0, 100),
+                "DRB.UEThpDl": np.where(self.active, throughput * jitter[1], np.nan),
+                "DRB.PdcpSduVolumeDL": served * 60 * jitter[2],
                 "RRC.ConnMean": np.bincount(self.serving, minlength=self.c).astype(float),
             },
-            element_power_w=np.bincount([names[e] for e in elements], watts),
+            element_power_w=np.bincount([names[e] for e in elements], watts).astype(np.float64),
             mr_cell_rsrp=heard,
             mr_serving=self.serving.copy(),
             mr_sinr_db=10 * np.log10(own / (interference + _NOISE_MW)),
@@ -145,3 +149,36 @@ def _blur(white: Array, length: float) -> Array:
     for axis in (0, 1):
         white = np.apply_along_axis(np.convolve, axis, white, k, mode="same")
     return np.asarray(white / white.std())
+
+
+@dataclass(frozen=True)
+class Run:
+    """A toy network beside twins of it.
+
+    Attributes
+    ----------
+    observations
+        What it reported, period by period.
+    twin, uncalibrated
+        After all of it.
+    """
+
+    network: ToyNetwork
+    observations: tuple[PeriodObservation, ...]
+    twin: Twin
+    uncalibrated: Twin
+
+
+@cache
+def run(periods: int = 25, seed: int = 1) -> Run:
+    """A network of 21 cells and what twins made of it; every caller gets the same, so leave it alone."""
+    network = ToyNetwork(hexagonal(sites=7, network_id="toy"), seed)
+    twin = Twin.create(network.topology)
+    uncalibrated = Twin.create(network.topology, TwinSettings(calibrate=False))
+    observations = []
+    for period in range(periods):
+        seen = network.step()
+        observations.append(seen)
+        twin = twin.apply(seen, {"telemetry.pm/0": period + 1})
+        uncalibrated = uncalibrated.apply(seen, {"telemetry.pm/0": period + 1})
+    return Run(network, tuple(observations), twin, uncalibrated)

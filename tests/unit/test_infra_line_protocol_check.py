@@ -1,0 +1,107 @@
+"""The conformance checker: passes what conforms, finds what was planted."""
+
+from pathlib import Path
+
+import pytest
+
+from infra.line_protocol.check import Finding, Level, check
+from infra.line_protocol.command_checks import another_value
+from schemas.levers import LEVERS, problem_with
+from tests.line_networks import altered, command
+
+SILENCE_S = 10.0
+DN = {
+    "NRSectorCarrier": "ManagedElement=g,NRSectorCarrier=1",
+    "CommonBeamformingFunction": "ManagedElement=g,NRSectorCarrier=1,CommonBeamformingFunction=1",
+    "NRCellRelation": "ManagedElement=g,NRCellRelation=g-2",
+    "NRCellDU": "ManagedElement=g,NRCellDU=1",
+}
+
+
+def codes(found: list[Finding], level: Level = Level.ERROR) -> set[str]:
+    return {f.code for f in found if f.level is level}
+
+
+def test_the_minimal_network_conforms_and_hears_what_it_lacks() -> None:
+    found = check(command(), SILENCE_S)
+    assert codes(found) == set()
+    assert codes(found, Level.WARNING) == {"counter-wanted"}
+    assert codes(found, Level.INFO) == {"no-seed", "no-fork", "no-inject", "counters-missing", "levers-missing"}
+    assert all(f.remedy for f in found)
+
+
+PLANTED = {
+    # what is changed in the minimal network: (old, new), and the finding
+    "hello missing": ('write(type="hello", proto', 'write(type="greeting", proto', "run-violation"),
+    "old protocol": ("twinloop-line/1", "twinloop-line/0", "run-protocol"),
+    "hello without a field": ('"azimuth_deg": a, ', "", "run-violation"),
+    "two period lengths": ('"granularity_s": PERIOD_S, "cells"', '"granularity_s": 30, "cells"', "granularity"),
+    "lever without objects": (
+        'levers=["configuredMaxTxPower"]', 'levers=["configuredMaxTxPower", "digitalTilt"]', "configuration",
+    ),
+    "unknown lever": ('levers=["configuredMaxTxPower"]', 'levers=["configuredMaxTxPower", "colour"]', "unknown-lever"),
+    "starts elsewhere": ('now_ms = line["start_time_ms"]', 'now_ms = line["start_time_ms"] + 60000', "start-time"),
+    "steps too far": ("now_ms += 1000 * PERIOD_S", "now_ms += 2000 * PERIOD_S", "period-order"),
+    "period end too early": ("period_end_ms=now_ms)", "period_end_ms=now_ms - 1)", "period-order"),
+    "report of another period": ('"period_end_ms": now_ms,', '"period_end_ms": now_ms - 60000,', "pm-time"),
+    "wrong granularity": ('"granularity_s": PERIOD_S,\n', '"granularity_s": 900,\n', "granularity"),
+    "unknown layout": ('"layout": LAYOUT["name"]', '"layout": "secret-v7"', "unknown-layout"),
+    "too few counters": ("round(100 * load, 2), round(load * 4e6, 1)", "round(100 * load, 2)", "event-invalid"),
+    "wrong unit": ("round(100 * load, 2)", "round(1e4 * load, 2)", "out-of-range"),
+    "a cell missing": ('"cells": cells})', '"cells": cells[1:]})', "pm-missing-cell"),
+    "a cell twice": ('"cells": cells})', '"cells": cells + cells[:1]})', "pm-repeated-cell"),
+    "a strange cell": ('{"cell": cell, "values"', '{"cell": cell + "9", "values"', "unknown-cell"),
+    "one event id for all": ('f"pm-{now_ms}"', '"pm"', "event-id-repeated"),
+    "no event id": ('"event_id": f"pm-{now_ms}", ', "", "event-invalid"),
+    "a strange element": ('ment": SITE, "period', 'ment": "ManagedElement=x", "period', "unknown-element"),
+    "no answer to commands": ("        command(line)\n", "        pass\n", "command-unanswered"),
+    "applies twice": (' if line["id"] in applied else', ' if False else', "not-idempotent"),
+    "says it was done before": ('"DUPLICATE" if line["id"] in applied', '"DUPLICATE" if True', "command-not-applied"),
+    "forgets what it applied": (
+        'power.update({c["object"]: float(c["value"]) for c in line["changes"]})', "pass", "query-mismatch",
+    ),
+    "takes any value": ("not 1 <= float(c[\"value\"]) <= 40000", "False", "accepts-out-of-range"),
+    "takes any object": ('c["object"] not in power or ', "", "accepts-unknown-object"),
+    "takes any attribute": ('c["attribute"] != "configuredMaxTxPower"', "False", "accepts-unknown-attribute"),
+    "takes any element": (' or line["managed_element"] != SITE', "", "accepts-unknown-element"),
+    "makes half of it": ("if bad else", 'if len(bad) == len(line["changes"]) else', "not-atomic"),
+    "query without answer": ('"configuration", id=line["id"]', '"configuration", id="?"', "run-silent"),
+    "claims a seed": ("capabilities=[]", 'capabilities=["seed"]', "seed"),
+    "claims forks": ("capabilities=[]", 'capabilities=["fork"]', "run-refused"),
+    "claims faults": ("capabilities=[]", 'capabilities=["inject"]', "inject"),
+    "dies of a step": ("def step():\n", "def step():\n    raise SystemExit('broken')\n", "run-died"),
+    "exit code": ("        break\n", "        sys.exit(4)\n", "stop"),
+    "dies of what it does not know": ('write(type="error"', 'sys.exit(type="error"', "odd-lines"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PLANTED)
+def test_what_is_planted_is_found(case: str, tmp_path: Path) -> None:
+    old, new, code = PLANTED[case]
+    silence_s = 0.5 if code == "run-silent" else SILENCE_S
+    found = check(altered(tmp_path, old, new), silence_s)
+    assert code in {f.code for f in found if f.level is not Level.INFO}, found
+
+
+def test_draws_that_no_seed_sets_are_found(tmp_path: Path) -> None:
+    source = ("capabilities=[]", 'capabilities=["seed"]')
+    dice = altered(tmp_path, "round(100 * load, 2)", "round(100 * load * __import__('random').random(), 2)")
+    path = Path(dice[-1])
+    path.write_text(path.read_text(encoding="utf-8").replace(*source), encoding="utf-8")
+    assert "seed" in codes(check(dice, SILENCE_S))
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [("cellIndividualOffset", g) for g in (-24.0, 0.0, 6.0, 24.0)]
+    + [
+        ("configuredMaxTxPower", 1.0),
+        ("configuredMaxTxPower", 40_000.0),
+        ("digitalTilt", 895.0),
+        ("digitalAzimuth", 0.0),
+    ],
+)
+def test_other_values_are_possible_ones(attribute: str, value: float) -> None:
+    other = another_value(attribute, value)
+    assert problem_with(DN[LEVERS[attribute].cls], attribute, other) is None
+    assert other != value or value == LEVERS[attribute].low
