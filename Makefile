@@ -1,4 +1,4 @@
-# Needs Python 3.11+, git and make, nothing else.
+# Two commands matter: `make demo` and `make test`. They need Python 3.11+, git and make, nothing else.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,10 +6,13 @@ BIN := $(VENV)/bin
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-unit test-full lint requirements clean
+.PHONY: help demo docs test test-unit test-full lint requirements clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.demo ## Run a live network beside its twin: verify, push, watch, report
+	$(BIN)/twinloop demo
 
 test: $(VENV)/.dev lint ## Lint, types, borders, unit, doctests, contracts, integration and crash tests on real services
 	$(BIN)/pytest -m "not full" --doctest-modules tests schemas streams twin_core processors loops
@@ -25,6 +28,10 @@ lint: $(VENV)/.dev ## Ruff, mypy strict, import borders
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev ## Build the documentation into site/
+	$(BIN)/twinloop docs generate
+	$(BIN)/mkdocs build --strict
 
 requirements: $(VENV)/.uv ## Compile the hashed requirement files anew
 	for part in demo:all dev:dev; do \

@@ -30,6 +30,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("dlq", "dlq", "List, show and re-inject dead letters."),
     ("explain", "explain", "Tell the whole story of a strategy, job or plan."),
     ("bench", "bench", "Measure, and compare with the goals."),
+    ("docs", "docs", "Generate the reference pages of the documentation."),
 )
 
 
