@@ -33,7 +33,7 @@ from infra.line_protocol.exceptions import RequestRefused, Stopped
 from infra.metrics import STEP_SECONDS
 from infra.roles.base import Context, keep_trying
 from infra.roles.bridge_commands import CommandDesk
-from infra.roles.bridge_telemetry import TelemetryWriter
+from infra.roles.bridge_telemetry import TelemetryWriter, reports_configuration, snapshots
 from infra.roles.fault_plan import FaultPlan
 from infra.storage import progress
 from infra.storage.database import Database, claim
@@ -163,7 +163,7 @@ class _Run:
         """Steps 1 to 3: the end of the period that is on Kafka now."""
         if self._pending is None:
             self._inject(self._done + 1)
-            self._pending = self._network.step()
+            self._pending = self._with_configuration(self._network.step())
         period = self._pending
         self._context.after_step(NAME, 1, period.end_ms)
         writer.write(period.received, period.end_ms)
@@ -175,6 +175,13 @@ class _Run:
             progress.report(connection, self._context.network_id, NAME, period.end_ms)
         self._log.info("period reported", period=self._done, period_end_ms=period.end_ms, lines=len(period.received))
         return period.end_ms
+
+    def _with_configuration(self, period: Period) -> Period:
+        """The period with what is configured at its end, asked for where the network does not report it."""
+        if reports_configuration(period.received):
+            return period
+        asked = snapshots(self._context.network_id, self._network.query(), period.end_ms)
+        return period._replace(received=[*period.received, *asked])
 
     def _inject(self, number: int) -> None:
         if "inject" not in self._network.hello.capabilities:

@@ -1,18 +1,48 @@
 """A live network's telemetry on its way to Kafka."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from infra.line_protocol.reception import Received
 from infra.metrics import LINES
 from infra.roles.base import Context
-from schemas.telemetry import PeriodEnd
+from schemas.names import managed_element_of
+from schemas.telemetry import AttributeValue, ConfigurationReport, PeriodEnd
 from schemas.topics import PERIODS, TELEMETRY, topic
 from streams.frontier import merge, to_records
 
 # Says why a record is no event, beside the bytes that the network wrote.
 PROBLEM = "twinloop-problem"
 _FLUSH_S = 30.0
+_CM = "telemetry.cm"
 _TELEMETRY = tuple(t.name for t in TELEMETRY)
+
+
+def snapshots(network_id: str, values: Iterable[AttributeValue], period_end_ms: int) -> list[Received]:
+    """Configuration snapshots, one a managed element, for a network that does not report its configuration itself."""
+    by_element: dict[str, list[AttributeValue]] = {}
+    for value in values:
+        by_element.setdefault(managed_element_of(value.object), []).append(value)
+    return [
+        Received(
+            _CM,
+            element,
+            ConfigurationReport(
+                network_id=network_id,
+                event_id=f"cm:{element}:{period_end_ms}",
+                managed_element=element,
+                time_ms=period_end_ms,
+                kind="snapshot",
+                values=found,
+            ),
+            b"",
+        )
+        for element, found in by_element.items()
+    ]
+
+
+def reports_configuration(received: Iterable[Received]) -> bool:
+    """Whether a network's lines say what is configured."""
+    return any(line.topic == _CM for line in received)
 
 
 class TelemetryWriter:
