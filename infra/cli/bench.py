@@ -10,7 +10,11 @@ from infra.cli.errors import reports_errors, stdout
 from infra.cli.options import Json, print_json
 
 # infra/benches/<name>.py offers run(quick=…) -> BenchResult.
-BENCHES: dict[str, str] = {"stream": "counters a second, from the wire and from Kafka to twin state, on one core"}
+BENCHES: dict[str, str] = {
+    "stream": "counters a second, from the wire and from Kafka to twin state, on one core",
+    "loop": "telemetry to revision, proposal to verdict, verdict to push",
+    "network": "how much faster than real time the reference network runs",
+}
 
 
 @reports_errors

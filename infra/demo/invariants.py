@@ -1,6 +1,6 @@
 """What must hold at the end of a demo whatever the seed, the faults and who was killed."""
 
-from math import isclose
+from math import isclose, isnan
 
 from infra.demo.counting import TopicCounts
 from infra.demo.report import Invariant
@@ -10,6 +10,7 @@ from loops.outer.plan import Plan
 from schemas.plans import PlanState
 from schemas.twin import EventCounts, TwinUpdate
 from twin_core.exceptions import TwinError
+from twin_core.settings import FidelitySettings
 from twin_core.twin import Twin
 
 _UNVERIFIED = """
@@ -54,11 +55,7 @@ def check(
         _none("no change pushed while the fidelity gate was closed", connection, _GATE_CLOSED, network_id),
         _none("the fallback was stored before any push", connection, _NO_FALLBACK, network_id),
         _none("every command has its audit record", connection, _NO_AUDIT, network_id),
-        Invariant(
-            name="the twin passed its fidelity gate",
-            holds=opened > 0,
-            detail=f"open in {opened} of {revisions} periods",
-        ),
+        _trusted(update, opened, revisions),
         _as_planned(plans, twin),
         Invariant(
             name="no plan failed",
@@ -82,6 +79,19 @@ def _sum(c: EventCounts) -> str:
 def _none(name: str, connection: Connection, query: str, network_id: str) -> Invariant:
     found = [str(row[0]) for row in connection.execute(query, (network_id,)).fetchall()]
     return Invariant(name=name, holds=not found, detail=", ".join(found[:5]))
+
+
+def _trusted(update: TwinUpdate, opened: int, revisions: int) -> Invariant:
+    """A calibrated twin passes its gate, where the network reports what is gated and there was time to warm up."""
+    unheard = [f.kpi for f in update.fidelity if isnan(f.score) and f.gate >= 0]
+    detail = f"open in {opened} of {revisions} periods"
+    if unheard and not opened:
+        detail += f"; not reported: {', '.join(unheard)}"
+    return Invariant(
+        name="the twin passed its fidelity gate",
+        holds=opened > 0 or bool(unheard) or revisions <= 2 * FidelitySettings().warm_up,
+        detail=detail,
+    )
 
 
 def _as_planned(plans: list[Plan], twin: Twin) -> Invariant:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from infra.dead_letters import replay_letters
+from infra.demo.adapting import adapt
 from infra.demo.counting import count_topics
 from infra.demo.invariants import check
 from infra.demo.plan import DemoPlan
@@ -31,7 +32,9 @@ from infra.replaying import twin_at
 from infra.roles.base import Context
 from infra.settings import Settings
 from infra.storage import progress
-from infra.storage.database import Database
+from infra.storage.database import Connection, Database
+from infra.storage.rows import find_one
+from schemas.topology import Topology
 
 NETWORK_ID = "demo"
 ROLE = "demo"
@@ -48,7 +51,12 @@ class Kill(NamedTuple):
 
 
 def run_demo(
-    plan: DemoPlan, out: Path, screen: Screen, network_command: Sequence[str] = (), kills: Sequence[Kill] = ()
+    plan: DemoPlan,
+    out: Path,
+    screen: Screen,
+    network_command: Sequence[str] = (),
+    kills: Sequence[Kill] = (),
+    inspect: Callable[[Connection], None] | None = None,
 ) -> DemoReport:
     """Run it from services to report; everything that was started is stopped again.
 
@@ -60,6 +68,8 @@ def run_demo(
         Executable that speaks the line protocol, with its arguments; empty: the reference network.
     kills
         Role processes to kill on the way.
+    inspect
+        Called with a connection to the database when all periods are done.
 
     Raises
     ------
@@ -84,8 +94,16 @@ def run_demo(
         context = Context.of(Settings(**settings))
         processes = _processes(plan, settings, logs)
         with _running(processes), context.database(ROLE) as database:
-            screen.say("roles start: " + ", ".join(processes))
-            _periods(plan, context, database, processes, screen, kills)
+            for name, process in processes.items():
+                if name != "inner":  # its schedule waits for the network's topology
+                    process.start()
+            period_ms = _schedule(plan, database, processes, screen, out)
+            processes["inner"].start()
+            screen.say("roles run: " + ", ".join(processes))
+            _periods(plan, context, database, processes, screen, kills, period_ms)
+            if inspect is not None:
+                with database.transaction() as connection:
+                    inspect(connection)
         return _report(plan, context, processes, network_command, endpoints, out, time.monotonic() - began)
 
 
@@ -93,8 +111,6 @@ def _settings(plan: DemoPlan, endpoints: Endpoints, out: Path, network_command: 
     """The settings in which the demo differs from the defaults."""
     faults, schedule = out / "faults.yaml", out / "schedule.yaml"
     faults.write_text(yaml.safe_dump([f.model_dump(exclude_none=True) for f in plan.faults]), encoding="utf-8")
-    entries = [{"at_period": e.at_period, "file": str(e.file)} for e in plan.strategies]
-    schedule.write_text(yaml.safe_dump(entries), encoding="utf-8")
     reference = [
         sys.executable, "-m", "infra.network", "--network-id", NETWORK_ID, "--sites", str(plan.sites),
         "--users", str(plan.users), "--step-s", str(plan.step_s), "--state-dir", str(out / "states"),
@@ -135,8 +151,6 @@ def _processes(plan: DemoPlan, settings: dict[str, Any], logs: Path) -> dict[str
 @contextmanager
 def _running(processes: dict[str, RoleProcess]) -> Iterator[None]:
     try:
-        for process in processes.values():
-            process.start()
         yield
     finally:
         stop_all(list(processes.values()))
@@ -149,6 +163,7 @@ def _periods(
     processes: dict[str, RoleProcess],
     screen: Screen,
     kills: Sequence[Kill],
+    period_ms: int,
 ) -> None:
     def mind() -> None:
         for process in processes.values():
@@ -156,7 +171,6 @@ def _periods(
                 screen.say(f"{process.name} was killed; started again")
 
     with progress.ProgressWatch(context.database_url) as watch:
-        period_ms = 1000 * _granularity_s(database, mind)
         for period in range(1, plan.periods + 1):
             end_ms = plan.start_ms + period * period_ms
             watch.wait(NETWORK_ID, ["bridge", *_LOCKSTEP[:-1]], end_ms, _PERIOD_DEADLINE_S, mind)
@@ -176,20 +190,30 @@ def _periods(
     _until(lambda: _outbox_empty(database), mind)
 
 
-def _granularity_s(database: Database, mind: Callable[[], None]) -> int:
-    """Length of a period, once the bridge has said what network it is."""
-    found: list[int] = []
+def _schedule(plan: DemoPlan, database: Database, processes: dict[str, RoleProcess], screen: Screen, out: Path) -> int:
+    """Write the schedule of strategies once the bridge has said what network it is; length of its periods, ms."""
+    found: list[tuple[Topology, list[str], int]] = []
 
     def known() -> bool:
         with database.transaction() as connection:
-            row = connection.execute(
-                "SELECT granularity_s FROM networks WHERE network_id = %s", (NETWORK_ID,)
-            ).fetchone()
-        found.extend([int(row[0])] if row else [])
+            row = find_one(connection, "networks", {"network_id": NETWORK_ID})
+        if row:
+            found.append((Topology.model_validate(row["topology"]), row["levers"], row["granularity_s"]))
         return bool(found)
 
-    _until(known, mind)
-    return found[0]
+    _until(known, lambda: _none_died(processes))
+    topology, levers, granularity_s = found[0]
+    strategies, said = adapt(plan, topology, levers, out)
+    for line in said:
+        screen.say(line)
+    entries = [{"at_period": e.at_period, "file": str(e.file)} for e in strategies]
+    (out / "schedule.yaml").write_text(yaml.safe_dump(entries), encoding="utf-8")
+    return 1000 * granularity_s
+
+
+def _none_died(processes: dict[str, RoleProcess]) -> None:
+    for process in processes.values():
+        process.watch()
 
 
 def _outbox_empty(database: Database) -> bool:

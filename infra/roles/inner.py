@@ -35,6 +35,7 @@ from infra.storage import progress
 from infra.storage.database import Connection, Database, claim
 from infra.storage.exceptions import ProgressTimeout
 from infra.storage.plans import write_audit
+from infra.storage.rows import find_one
 from infra.storage.strategies import cancel_other_jobs, close_job, open_job, take_in, verifying
 from infra.topologies import load_topology
 from infra.twin_source import PostgresTwins
@@ -43,6 +44,7 @@ from loops.exceptions import UnknownAgent
 from loops.inner.coordinator import Patience, Verification
 from loops.inner.sharding import Job
 from loops.inner.verify import verify_all
+from schemas.levers import LEVERS
 from schemas.strategies import Strategy
 from schemas.topics import TOPICS
 from schemas.twin import TwinUpdate
@@ -198,9 +200,25 @@ class _Work:
         if left:
             return left
         proposed = [*self._due(connection, update), *self._proposals.poll(), *self._ask(connection, sight)]
+        levers = self._levers(connection)
         for strategy in proposed:
+            if lacking := sorted({c.attribute for c in strategy.changes} - levers):
+                self._leave_out(connection, strategy, lacking, update.period_end_ms)
+                continue
             take_in(connection, NAME, strategy, update.period_end_ms)
         return verifying(connection, context.network_id, context.region)
+
+    def _levers(self, connection: Connection) -> set[str]:
+        """Attributes that the network can be told to set; all of them where it does not say."""
+        row = find_one(connection, "networks", {"network_id": self._context.network_id})
+        return set(row["levers"] if row and row["levers"] else LEVERS)
+
+    def _leave_out(self, connection: Connection, strategy: Strategy, lacking: list[str], time_ms: int) -> None:
+        """A strategy that the network could not carry out is not worth a verdict; agents would repeat it for ever."""
+        self._log.debug("left out: the network lacks its levers", strategy=strategy.strategy_id, levers=lacking)
+        if strategy.agent.startswith("person:"):
+            detail = {"title": strategy.title, "levers that the network lacks": lacking}
+            write_audit(connection, strategy.network_id, time_ms, NAME, "left out", strategy.strategy_id, detail)
 
     def _due(self, connection: Connection, update: TwinUpdate) -> list[Strategy]:
         """What the schedule hands in by this revision."""

@@ -217,7 +217,7 @@ def test_a_worker_answers_with_an_error_what_it_cannot_compute_and_goes_on(
     producer.send(NDT_JOBS.name, NDT_JOBS.key_of(gone), b"poison")
     producer.send(NDT_JOBS.name, NDT_JOBS.key_of(gone), SERDE.encode(NDT_JOBS, gone))
     producer.flush(10)
-    with running(worker.build(rig.context)), structlog.testing.capture_logs() as logs:
+    with structlog.testing.capture_logs() as logs, running(worker.build(rig.context)):
         wait_until(lambda: len(messages_on(transport, NDT_RESULTS)) > before, 20, "an answer")
     (answer,) = [
         e
