@@ -1,12 +1,17 @@
 """The demo as a person starts it, calm and with SIGKILLs on the way, and beside a network written elsewhere."""
 
 import json
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+
+from streams.testing import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.crash, pytest.mark.timeout(600)]
 
@@ -79,3 +84,39 @@ def test_a_plan_with_a_typo_is_refused(tmp_path: Path) -> None:
     code, _, seen = demo(tmp_path / "out", "--plan", str(plan))
     assert code == 1
     assert "period" in seen
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:
+    run = subprocess.Popen(
+        [sys.executable, "-m", "infra.cli", "demo", "--out", str(tmp_path)],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert run.stderr is not None
+    for line in run.stderr:
+        if "period 10 of" in line or "roles run" in line:
+            break
+    started = psutil.Process(run.pid).children(recursive=True) + of_folder(tmp_path)
+    assert len(started) >= 8, "three services, five role processes and a network"
+    run.send_signal(number)
+    run.wait(60)
+    wait_until(lambda: not any(map(alive, started)), 60, "all to end")
+    assert of_folder(tmp_path) == []
+    assert run.returncode == (130 if number is signal.SIGINT else -number)
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether it runs; one that has ended and was not waited for does not."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def of_folder(folder: Path) -> list[psutil.Process]:
+    """Processes that were told of a folder."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if any(str(folder) in word for word in process.cmdline()) and alive(process):
+                found.append(process)
+    return found
