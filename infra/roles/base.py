@@ -20,7 +20,7 @@ import structlog
 from infra.exceptions import InfraError, SettingsError
 from infra.metrics import RETRIES
 from infra.settings import Settings, secret
-from infra.storage.database import Database
+from infra.storage.database import Database, claim
 from infra.storage.exceptions import DatabaseUnavailable
 from schemas.exceptions import RegistryUnavailable
 from streams.clock import Clock, SystemClock
@@ -33,6 +33,7 @@ from streams.transport import Transport
 ROLES = ("bridge", "twin", "features", "worker", "inner", "outer", "alerts")
 # A service that restarts is back in seconds; one that stays away is asked twice a minute.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 30.0
+_LOOK_AGAIN_S = 0.5
 # Longest a role may take to finish what it is doing after a stop: a shard, a period, a transaction.
 _STOP_DEADLINE_S = 60.0
 
@@ -207,6 +208,23 @@ def keep_trying(role: str, stop: threading.Event, attempt: Callable[[], None]) -
             pause_s = _FIRST_PAUSE_S  # it had worked for a while: a new trouble, not the old one
         stop.wait(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def stand_by(database: Database, right: str, stop: threading.Event) -> bool:
+    """Wait until this process alone has a right, such as writing a region's twin; False if told to stop first.
+
+    The right lasts as long as the database connection.
+    """
+    told = False
+    while not stop.is_set():
+        with database.transaction() as connection:
+            if claim(connection, right):
+                return True
+        if not told:
+            structlog.get_logger().info("another process does this; standing by", right=right)
+            told = True
+        stop.wait(_LOOK_AGAIN_S)
+    return False
 
 
 def _away(error: Exception) -> str | None:

@@ -31,12 +31,12 @@ from infra.exceptions import SettingsError
 from infra.line_protocol.client import LineNetwork, Period
 from infra.line_protocol.exceptions import RequestRefused, Stopped
 from infra.metrics import STEP_SECONDS
-from infra.roles.base import Context, keep_trying
+from infra.roles.base import Context, keep_trying, stand_by
 from infra.roles.bridge_commands import CommandDesk
 from infra.roles.bridge_telemetry import TelemetryWriter, reports_configuration, snapshots
 from infra.roles.fault_plan import FaultPlan
 from infra.storage import progress
-from infra.storage.database import Database, claim
+from infra.storage.database import Database
 from infra.storage.rows import upsert
 from schemas.topics import TOPICS
 
@@ -102,7 +102,7 @@ class _Run:
         context = self._context
         with ExitStack() as stack:
             database = stack.enter_context(context.database(NAME))
-            if not self._claim(database, stop):
+            if not stand_by(database, f"{NAME}|{context.network_id}", stop):
                 return
             context.transport.ensure_topics(TOPICS)
             self._introduce(database)
@@ -210,16 +210,3 @@ class _Run:
         if lockstep.roles:
             watch.wait(self._context.network_id, lockstep.roles, end_ms, lockstep.deadline_s, meanwhile, _SERVE_EVERY_S)
             meanwhile()  # a role may report right after it has published its last command
-
-    def _claim(self, database: Database, stop: threading.Event) -> bool:
-        """Become the one that speaks for this network; False if told to stop first."""
-        told = False
-        while not stop.is_set():
-            with database.transaction() as connection:
-                if claim(connection, f"{NAME}|{self._context.network_id}"):
-                    return True
-            if not told:
-                self._log.info("another process is the bridge of this network; standing by")
-                told = True
-            stop.wait(_LOOK_AGAIN_S)
-        return False

@@ -25,14 +25,14 @@ import torch
 
 from infra.exceptions import SettingsError
 from infra.metrics import STEP_SECONDS, VERDICTS
-from infra.roles.base import Context, keep_trying
+from infra.roles.base import Context, keep_trying, stand_by
+from infra.roles.inbox import Inbox
 from infra.roles.inner_sight import Sight, next_revision, revision_at, revision_to_fork, sight_of
-from infra.roles.proposals import ProposalReader
 from infra.roles.publishing import OutboxPublisher
 from infra.roles.schedule import Schedule
 from infra.roles.shard_queue import ShardQueue
 from infra.storage import progress
-from infra.storage.database import Connection, Database, claim
+from infra.storage.database import Connection, Database
 from infra.storage.exceptions import ProgressTimeout
 from infra.storage.plans import write_audit
 from infra.storage.rows import find_one
@@ -46,7 +46,7 @@ from loops.inner.sharding import Job
 from loops.inner.verify import verify_all
 from schemas.levers import LEVERS
 from schemas.strategies import Strategy
-from schemas.topics import TOPICS
+from schemas.topics import STRATEGIES, TOPICS
 from schemas.twin import TwinUpdate
 
 NAME = "inner"
@@ -93,7 +93,7 @@ class InnerRole:
         context = self._context
         with ExitStack() as stack:
             database = stack.enter_context(context.database(NAME))
-            if not self._claim(database, stop):
+            if not stand_by(database, f"{NAME}|{context.network_id}|{context.region}", stop):
                 return
             topology = load_topology(database, context.network_id, stop)
             if topology is None:
@@ -105,7 +105,9 @@ class InnerRole:
                 self._agents,
                 database,
                 Schedule(context.settings.inner.schedule, topology, context.region),
-                stack.enter_context(closing(ProposalReader(context, NAME, database))),
+                stack.enter_context(
+                    closing(Inbox(context, STRATEGIES, Strategy, f"{NAME}-{context.region}", database))
+                ),
                 stack.enter_context(ShardQueue(context, NAME)),
             )
             watch = stack.enter_context(progress.ProgressWatch(context.database_url))
@@ -134,19 +136,6 @@ class InnerRole:
             in_order = NAME in context.settings.lockstep.roles
             return next_revision(connection, context.network_id, context.region, done, newest=not in_order)
 
-    def _claim(self, database: Database, stop: threading.Event) -> bool:
-        """Become the one that decides; False if told to stop first."""
-        told = False
-        while not stop.is_set():
-            with database.transaction() as connection:
-                if claim(connection, f"{NAME}|{self._context.network_id}|{self._context.region}"):
-                    return True
-            if not told:
-                self._log.info("another process is the inner loop of this region; standing by")
-                told = True
-            stop.wait(_LOOK_AGAIN_S)
-        return False
-
 
 class _Work:
     """Steps 1 to 3."""
@@ -157,7 +146,7 @@ class _Work:
         agents: list[Agent],
         database: Database,
         schedule: Schedule,
-        proposals: ProposalReader,
+        proposals: Inbox[Strategy],
         queue: ShardQueue,
     ) -> None:
         self._context, self._agents, self._database = context, agents, database
@@ -199,7 +188,7 @@ class _Work:
         left = verifying(connection, context.network_id, context.region)
         if left:
             return left
-        proposed = [*self._due(connection, update), *self._proposals.poll(), *self._ask(connection, sight)]
+        proposed = [*self._due(connection, update), *self._handed_in(), *self._ask(connection, sight)]
         levers = self._levers(connection)
         for strategy in proposed:
             if lacking := sorted({c.attribute for c in strategy.changes} - levers):
@@ -207,6 +196,10 @@ class _Work:
                 continue
             take_in(connection, NAME, strategy, update.period_end_ms)
         return verifying(connection, context.network_id, context.region)
+
+    def _handed_in(self) -> list[Strategy]:
+        """What others have put on the topic for this region."""
+        return [s for s in self._proposals.poll() if s.region == self._context.region]
 
     def _levers(self, connection: Connection) -> set[str]:
         """Attributes that the network can be told to set; all of them where it does not say."""

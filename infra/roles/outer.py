@@ -23,12 +23,12 @@ from contextlib import ExitStack, closing
 import structlog
 
 from infra.metrics import PLANS, STEP_SECONDS
-from infra.roles.acks import AckReader
-from infra.roles.base import Context, keep_trying
+from infra.roles.base import Context, keep_trying, stand_by
+from infra.roles.inbox import Inbox
 from infra.roles.outer_sight import Sight
 from infra.roles.publishing import OutboxPublisher
 from infra.storage import progress
-from infra.storage.database import Connection, Database, claim
+from infra.storage.database import Connection, Database
 from infra.storage.exceptions import ProgressTimeout
 from infra.storage.plans import approved_without_plan, open_plans, record, write_audit
 from infra.topologies import load_topology
@@ -39,7 +39,7 @@ from loops.outer.inputs import Inputs, Step
 from loops.outer.neighbours import NeighbourGraph, neighbour_graph
 from loops.outer.plan import Plan, plan_from
 from schemas.plans import ConfigAck
-from schemas.topics import TOPICS
+from schemas.topics import CONFIG_ACKS, TOPICS
 from schemas.topology import Topology
 
 NAME = "outer"
@@ -71,14 +71,14 @@ class OuterRole:
         context = self._context
         with ExitStack() as stack:
             database = stack.enter_context(context.database(NAME))
-            if not self._claim(database, stop):
+            if not stand_by(database, f"{NAME}|{context.network_id}", stop):
                 return
             topology = load_topology(database, context.network_id, stop)
             if topology is None:
                 return
             context.transport.ensure_topics(TOPICS)
             publisher = stack.enter_context(closing(OutboxPublisher(context, NAME)))
-            answers = stack.enter_context(closing(AckReader(context, NAME, database)))
+            answers = stack.enter_context(closing(Inbox(context, CONFIG_ACKS, ConfigAck, NAME, database)))
             watch = stack.enter_context(progress.ProgressWatch(context.database_url))
             work = _Work(context, topology, database, publisher, answers)
             publisher.publish(database)
@@ -110,19 +110,6 @@ class OuterRole:
         with database.transaction() as connection:
             return progress.reached(connection, network)[_AFTER]
 
-    def _claim(self, database: Database, stop: threading.Event) -> bool:
-        """Become the one that acts; False if told to stop first."""
-        told = False
-        while not stop.is_set():
-            with database.transaction() as connection:
-                if claim(connection, f"{NAME}|{self._context.network_id}"):
-                    return True
-            if not told:
-                self._log.info("another process is the outer loop of this network; standing by")
-                told = True
-            stop.wait(_LOOK_AGAIN_S)
-        return False
-
 
 class _Work:
     """The four steps."""
@@ -133,7 +120,7 @@ class _Work:
         topology: Topology,
         database: Database,
         publisher: OutboxPublisher,
-        answers: AckReader,
+        answers: Inbox[ConfigAck],
     ) -> None:
         self._context, self._database = context, database
         self._publisher, self._answers = publisher, answers

@@ -25,11 +25,11 @@ import structlog
 import torch
 
 from infra.metrics import EVENTS, FIDELITY, GATE_OPEN, REPLAY_MISMATCHES, REVISION, STEP_SECONDS
-from infra.roles.base import Context, keep_trying
+from infra.roles.base import Context, keep_trying, stand_by
 from infra.roles.publishing import OutboxPublisher
 from infra.roles.twin_records import update_of, write_kpi_rows
 from infra.storage import outbox, progress
-from infra.storage.database import Database, claim
+from infra.storage.database import Database
 from infra.storage.revisions import PostgresSnapshotStore, save_revision
 from infra.storage.rows import find_one
 from infra.topologies import load_topology
@@ -75,7 +75,7 @@ class TwinRole:
         settings = context.settings.twin
         with ExitStack() as stack:
             database = stack.enter_context(context.database(NAME))
-            if not self._claim(database, stop):
+            if not stand_by(database, f"twin|{context.network_id}|{context.region}", stop):
                 return
             topology = load_topology(database, context.network_id, stop)
             if topology is None:
@@ -169,19 +169,6 @@ class TwinRole:
         state = sync.load(saved.payload)
         self._log.info("twin restored", revision=state.twin.revision, period_end_ms=state.twin.period_end_ms)
         return state
-
-    def _claim(self, database: Database, stop: threading.Event) -> bool:
-        """Become the single writer; False if told to stop first."""
-        told = False
-        while not stop.is_set():
-            with database.transaction() as connection:
-                if claim(connection, f"twin|{self._context.network_id}|{self._context.region}"):
-                    return True
-            if not told:
-                self._log.info("another process keeps this twin; standing by")
-                told = True
-            stop.wait(_LOOK_AGAIN_S)
-        return False
 
     def _report(self, revision: Revision, update: TwinUpdate, logged: str | None) -> None:
         """Metrics and log, once the revision is durable."""
