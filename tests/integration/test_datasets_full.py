@@ -61,7 +61,8 @@ def test_tractor_is_seven_cells_whose_impossible_bins_are_suspect(cells: tractor
     good = cells.reports[~cells.reports["suspect"]]
     assert good["RRU.PrbTotDl"].max() <= 100
     # Every bit and every granted PRB of the rows is in some report, up to seconds that were recorded in part.
-    rows = pd.read_parquet(real("tractor"), columns=["dl_mbps", "sum_granted_prbs"])
+    files = sorted(real("tractor").glob("*.parquet"))
+    rows = pd.concat(pd.read_parquet(f, columns=["dl_mbps", "sum_granted_prbs"]) for f in files)
     assert cells.reports["DRB.PdcpSduVolumeDL"].sum() == pytest.approx(250 * rows["dl_mbps"].sum(), rel=0.002)
     assert 1000 * cells.reports["RRU.PrbUsedDl"].sum() == pytest.approx(rows["sum_granted_prbs"].sum(), rel=0.005)
 
