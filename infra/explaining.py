@@ -25,7 +25,7 @@ class UnknownId(InfraError, LookupError):
     def __init__(self, network_id: str, wanted: str) -> None:
         super().__init__(
             f"network {network_id} has no strategy, job, plan or command {wanted!r}",
-            "see `twinloop plans list`, or give the network with --network",
+            "see `twinloop plans list`, or name its network with TWINLOOP_NETWORK_ID",
         )
 
 

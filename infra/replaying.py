@@ -197,7 +197,8 @@ def _topology(context: Context) -> Topology:
         topology = find_topology(database, context.network_id)
     if topology is None:
         raise ReplayError(
-            f"network {context.network_id} has told no topology", "check --network; `twinloop status` lists networks"
+            f"network {context.network_id} has told no topology",
+            "check TWINLOOP_NETWORK_ID; `twinloop status` lists networks",
         )
     return topology
 

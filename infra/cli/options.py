@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,11 +9,6 @@ import typer
 from infra.cli.errors import stdout
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for a program to read.")]
-NetworkOption = Annotated[
-    str, typer.Option("--network", "-n", envvar="TWINLOOP_NETWORK_ID", help="Which network of this installation.")
-]
-RegionOption = Annotated[str, typer.Option("--region", help="Which region of the network.")]
-OutDir = Annotated[Path, typer.Option("--out", file_okay=False, help="Where results are written.")]
 
 
 def debug() -> bool:

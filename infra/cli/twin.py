@@ -1,5 +1,6 @@
 """`twinloop twin`: the twin at a moment, and what differs between two."""
 
+from math import isnan
 from typing import Annotated
 
 import typer
@@ -36,7 +37,8 @@ def at(
     table = Table("KPI", "fidelity", "gate", title="fidelity")
     for f in update.fidelity:
         colour = "green" if f.score >= f.gate else "red"
-        table.add_row(f.kpi, f"[{colour}]{f.score:.3f}[/{colour}]", f"{f.gate:.2f}")
+        score = "–" if isnan(f.score) else f"[{colour}]{f.score:.3f}[/{colour}]"
+        table.add_row(f.kpi, score, f"{f.gate:.2f}" if f.gate >= 0 else "–")
     stdout.print(table)
     counts = Table("fate", "events", title="events")
     for name, value in update.counts.model_dump().items():

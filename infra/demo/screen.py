@@ -80,7 +80,12 @@ class Screen:
             table = Table("KPI", "fidelity", "gate", box=None, padding=(0, 2))
             for f in state.update.fidelity:
                 score = "–" if f.score != f.score else f"{f.score:.2f}"
-                table.add_row(f.kpi, score, f"{f.gate:.2f}", style="green" if f.score >= f.gate else "yellow")
+                table.add_row(
+                    f.kpi,
+                    score,
+                    f"{f.gate:.2f}" if f.gate >= 0 else "–",
+                    style="green" if f.score >= f.gate else "yellow",
+                )
             roles = Table("role", "finished", box=None, padding=(0, 2))
             for role, at in sorted(state.progress.items()):
                 roles.add_row(role, clock(at)[11:16])
