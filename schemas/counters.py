@@ -66,6 +66,25 @@ CELL_COUNTERS: dict[str, Counter] = {
         Counter("TL.HoPingPong", "1", Kind.CC, 0, 1e9, "derived: return to the source cell within 5 s"),
     )
 }
+# Slices whose sub-counters are in the catalogue, by S-NSSAI (SST-SD, TS 23.003 28.4.2): SST 1 is eMBB, 2 is URLLC.
+EMBB, URLLC = S_NSSAIS = ("1-000001", "2-000001")
+SLICED = ("RRU.PrbUsedDl", "DRB.UEThpDl", "DRB.PdcpSduVolumeDL", "DRB.RlcSduDelayDl", "DRB.MeanActiveUeDl")
+
+
+def sliced(counter: str, s_nssai: str) -> str:
+    """Name of a counter's sub-counter for one slice.
+
+    >>> sliced("DRB.UEThpDl", "1-000001")
+    'DRB.UEThpDl.1-000001'
+    """
+    return f"{counter}.{s_nssai}"
+
+
+CELL_COUNTERS |= {
+    sliced(name, s_nssai): CELL_COUNTERS[name]._replace(name=sliced(name, s_nssai))
+    for s_nssai in S_NSSAIS
+    for name in SLICED
+}
 ELEMENT_COUNTERS: dict[str, Counter] = {
     c.name: c
     for c in (
@@ -162,5 +181,12 @@ NR_CELL_V1 = register_layout(
             "TL.HoPingPong",
         ),
         element=("PEE.AvgPower", "PEE.Energy"),
+    )
+)
+NR_CELL_SLICES_V1 = register_layout(
+    Layout(
+        "nr-cell-slices-v1",
+        cell=(*NR_CELL_V1.cell, *(sliced(name, s_nssai) for s_nssai in S_NSSAIS for name in SLICED)),
+        element=NR_CELL_V1.element,
     )
 )

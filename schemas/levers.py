@@ -32,6 +32,10 @@ LEVERS: dict[str, Lever] = {
         Lever("digitalAzimuth", "CommonBeamformingFunction", "0.1 degree", -1800, 1800),
         Lever("cellIndividualOffset", "NRCellRelation", "dB", -24, 24),
         Lever("administrativeState", "NRCellDU", "", words=ADMINISTRATIVE_STATES),
+        # Shares of a cell's resource blocks: kept for the slice alone <= guaranteed to it <= the most it may use.
+        Lever("rRMPolicyDedicatedRatio", "RRMPolicyRatio", "%", 0, 100),
+        Lever("rRMPolicyMinRatio", "RRMPolicyRatio", "%", 0, 100),
+        Lever("rRMPolicyMaxRatio", "RRMPolicyRatio", "%", 0, 100),
     )
 }
 

@@ -3,7 +3,8 @@
 A cell is ``SubNetwork=1,ManagedElement=gnb7,GNBDUFunction=1,NRCellDU=3``. The objects that carry its levers
 hang beside it under the same managed element, and share its last value by convention of this project:
 ``NRSectorCarrier=3`` (power), ``CommonBeamformingFunction`` below it (tilt), ``GNBCUCPFunction=1,NRCellCU=3``
-and its ``NRCellRelation=gnb2-1`` (handover bias towards cell 1 of gnb2).
+and its ``NRCellRelation=gnb2-1`` (handover bias towards cell 1 of gnb2). Below the cell itself hangs one
+``RRMPolicyRatio=1-000001`` for each slice, named by its S-NSSAI.
 """
 
 import re
@@ -130,6 +131,27 @@ def relation_dn(source: str, target: str) -> str:
         f"{element},GNBCUCPFunction=1,NRCellCU={parse(source)[-1].value},"
         f"NRCellRelation={theirs}-{parse(target)[-1].value}"
     )
+
+
+def slice_policy_dn(cell: str, s_nssai: str) -> str:
+    """The object that carries a slice's shares of a cell's resource blocks.
+
+    >>> slice_policy_dn("ManagedElement=gnb7,GNBDUFunction=1,NRCellDU=3", "1-000001")
+    'ManagedElement=gnb7,GNBDUFunction=1,NRCellDU=3,RRMPolicyRatio=1-000001'
+    """
+    return f"{cell},RRMPolicyRatio={s_nssai}"
+
+
+def slice_of(dn: str) -> str:
+    """The S-NSSAI that an RRMPolicyRatio is about.
+
+    >>> slice_of("ManagedElement=gnb7,GNBDUFunction=1,NRCellDU=3,RRMPolicyRatio=1-000001")
+    '1-000001'
+    """
+    last = parse(dn)[-1]
+    if last.cls != "RRMPolicyRatio":
+        raise InvalidName(f"{dn!r} is no RRMPolicyRatio=<S-NSSAI>")
+    return last.value
 
 
 def cell_of(dn: str) -> str:

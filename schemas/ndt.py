@@ -1,6 +1,7 @@
 """Verification: NDT jobs, their shards of work and results, and the report with its verdict (TS 28.561)."""
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import Field
 
@@ -75,6 +76,52 @@ class Prediction(Record):
     high: Number = Field(description="95th percentile")
 
 
+class ConflictKind(StrEnum):
+    """Kinds of conflict between two strategies (O-RAN WG3)."""
+
+    DIRECT = "direct"  # both set the same attribute, to different values
+    INDIRECT = "indirect"  # different attributes, and one harms what the other is for
+    IMPLICIT = "implicit"  # each does no harm alone, together they do
+
+
+class Conflict(Record):
+    """Two strategies that do not go together, and what was done about it (ConflictInformation of TS 28.567)."""
+
+    conflict_id: Identifier
+    kind: ConflictKind
+    first: Identifier = Field(description="Strategy id; the one of higher priority, or the earlier")
+    second: Identifier
+    kpi: str = Field(default="", description="The KPI on which they clash, '' where they set the same attribute")
+    cell: str = Field(default="", description="Where; '' for the whole network")
+    detail: str = Field(default="", max_length=2000)
+    resolution: Literal["priority", "joint", "alone", "open"] = Field(
+        description="priority: the higher one stays; joint: both go together; alone: the one that does more good stays"
+    )
+    kept: list[str] = Field(default_factory=list, description="Strategy ids that may go on")
+    deferred: list[str] = Field(default_factory=list, description="Strategy ids that may not")
+
+
+class Layer(StrEnum):
+    """Where the cause of a failure lies."""
+
+    DATA = "data"  # telemetry is missing, stale or wrong
+    MODEL = "model"  # the twin is wrong, or not sure enough, about what decides
+    ALGORITHM = "algorithm"  # the strategy itself does harm, or no good
+    ENVIRONMENT = "environment"  # something happened, or may happen, that the strategy does not withstand
+
+
+class Diagnosis(Record):
+    """Why a strategy failed, in verification or in the network."""
+
+    layer: Layer
+    kpi: str = Field(default="", description="3GPP name, '' where no KPI decided")
+    cell: str = Field(default="", description="DN, '' for the whole network")
+    change_id: str = Field(default="", description="The change that caused it, '' where none did")
+    change: str = Field(default="", description="The same in words")
+    share: Number = Field(default=0.0, description="Part of the harm that is gone without that change, 0..1")
+    summary: str = Field(max_length=2000)
+
+
 class NdtReport(Event):
     """The verdict on a strategy, with what it rests on and what it does not cover."""
 
@@ -98,3 +145,5 @@ class NdtReport(Event):
     valid_until_ms: EpochMs
     load_low: Number = Field(description="Network PRB use below which the verdict does not hold, %")
     load_high: Number
+    conflicts: list[Conflict] = Field(default_factory=list, description="With other open strategies")
+    diagnosis: Diagnosis | None = Field(default=None, description="Why it was not approved")

@@ -1,4 +1,9 @@
-"""Strategies: what an agent or a person proposes to change, to what end, and what must not happen."""
+"""Strategies: what an agent or a person proposes to change, to what end, and what must not happen.
+
+A strategy is a *change* that is made once, a *schedule* of changes by time of day, or a *policy* of rules that act by
+themselves. Schedules and policies are *standing*: approved, they stay in force and bring forth changes, each of which
+names its parent and is verified by itself before it is pushed.
+"""
 
 from enum import StrEnum
 from typing import Literal, Self
@@ -7,7 +12,7 @@ from pydantic import Field, model_validator
 
 from schemas.base import EpochMs, Event, Identifier, Record
 from schemas.levers import problem_with
-from schemas.names import Dn
+from schemas.names import CellDn, Dn
 
 
 class ConfigChange(Record):
@@ -67,6 +72,37 @@ class Guard(Record):
         return self
 
 
+class ScheduleEntry(Record):
+    """Changes to make every day at one time."""
+
+    at_minute: int = Field(ge=0, le=1439, description="Minute of the day, UTC")
+    changes: list[ConfigChange] = Field(min_length=1, max_length=1000)
+
+
+class Condition(Record):
+    """A KPI beyond a threshold for so many periods in a row (TriggerDescriptor of TS 28.572)."""
+
+    kpi: Identifier = Field(description="3GPP name")
+    cells: list[CellDn] = Field(default_factory=list, description="Which cells to look at; none: the whole network")
+    statistic: Literal["mean", "max", "min"] = Field(default="mean", description="Over those cells")
+    above: float | None = Field(default=None, description="True while the KPI is above this, in its unit")
+    below: float | None = Field(default=None, description="True while the KPI is below this")
+    periods: int = Field(default=1, ge=1, le=1000, description="numberOfTrueEvaluations: periods in a row")
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> Self:
+        if (self.above is None) == (self.below is None):
+            raise ValueError("a condition has one threshold: above or below")
+        return self
+
+
+class Rule(Record):
+    """Changes to make when a condition has come true. Where they are in force already, nothing is done."""
+
+    when: Condition
+    changes: list[ConfigChange] = Field(min_length=1, max_length=1000)
+
+
 class Strategy(Event):
     """A proposal: configuration changes with an objective and guards."""
 
@@ -74,11 +110,38 @@ class Strategy(Event):
     region: Identifier = "1"
     agent: Identifier = Field(description="Who proposes: an agent's name, or person:NAME")
     title: str = Field(max_length=300)
-    kind: Literal["change"] = "change"
-    changes: list[ConfigChange] = Field(min_length=1, max_length=1000)
+    kind: Literal["change", "schedule", "policy"] = "change"
+    changes: list[ConfigChange] = Field(default_factory=list, max_length=1000, description="Of a change")
+    schedule: list[ScheduleEntry] = Field(default_factory=list, max_length=96, description="Of a schedule")
+    rules: list[Rule] = Field(default_factory=list, max_length=64, description="Of a policy")
+    rest_periods: int = Field(default=5, ge=1, le=10_000, description="Least time between two actions of a policy")
+    expires_ms: int = Field(default=0, ge=0, description="When a standing strategy ends by itself; 0: never")
+    parent: str = Field(default="", max_length=200, description="Standing strategy that brought this change forth")
     objective: Objective
     guards: list[Guard] = Field(default_factory=list, description="Beside the defaults of the guards file")
     priority: int = Field(default=5, ge=1, le=10, description="cCLPriority of TS 28.567: 1 lowest to 10")
     proposed_at_ms: EpochMs
     revision: int = Field(ge=0, description="Twin revision it was made on")
     rationale: str = Field(default="", max_length=2000)
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Self:
+        parts = {"change": self.changes, "schedule": self.schedule, "policy": self.rules}
+        if not parts[self.kind]:
+            raise ValueError(f"a {self.kind} needs {'rules' if self.kind == 'policy' else self.kind + ' entries'}")
+        if foreign := [name for name, part in parts.items() if part and name != self.kind]:
+            raise ValueError(f"a {self.kind} cannot be a {foreign[0]} as well; write two strategies")
+        if self.parent and self.kind != "change":
+            raise ValueError("only a change can have a parent")
+        return self
+
+    @property
+    def standing(self) -> bool:
+        """Whether it stays in force and brings forth changes."""
+        return self.kind != "change"
+
+    @property
+    def all_changes(self) -> list[ConfigChange]:
+        """Every change it may make, whatever its kind."""
+        parts = [self.changes, *(e.changes for e in self.schedule), *(r.changes for r in self.rules)]
+        return [change for part in parts for change in part]

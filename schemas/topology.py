@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from schemas.base import Record
+from schemas.counters import S_NSSAIS
 from schemas.names import CellDn, NetworkId, managed_element_of
 
 
@@ -24,18 +25,34 @@ class CellSite(Record):
     region: str = Field(default="1", description="Twin shard that owns this cell")
 
 
+class NetworkSlice(Record):
+    """A slice that every cell of the network carries."""
+
+    s_nssai: str = Field(description=f"SST-SD, one of {', '.join(S_NSSAIS)}")
+    name: str = Field(default="", max_length=100, description="e.g. eMBB")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.s_nssai not in S_NSSAIS:
+            raise ValueError(f"no counters are known of slice {self.s_nssai!r}; known: {', '.join(S_NSSAIS)}")
+        return self
+
+
 class Topology(Record):
-    """All cells of a network, in the order of every cell axis (C)."""
+    """All cells of a network, in the order of every cell axis (C), and its slices in that of every slice axis (K)."""
 
     network_id: NetworkId
     granularity_s: int = Field(default=60, gt=0, le=3600, description="Reporting interval, seconds")
     cells: tuple[CellSite, ...] = Field(min_length=1)
+    slices: tuple[NetworkSlice, ...] = Field(default=())
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         names = self.cell_names
         if len(set(names)) != len(names):
             raise ValueError("a cell stands twice in the topology")
+        if len({s.s_nssai for s in self.slices}) != len(self.slices):
+            raise ValueError("a slice stands twice in the topology")
         return self
 
     @property

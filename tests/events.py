@@ -11,8 +11,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 from schemas import names
+from schemas.counters import EMBB
 from schemas.levers import CIO_GRID_DB
-from schemas.strategies import ConfigChange, Guard
+from schemas.strategies import Condition, ConfigChange, Guard, Rule, ScheduleEntry, Strategy
 from schemas.telemetry import MeasurementReport
 
 _INT64 = 2**63 - 1
@@ -55,7 +56,26 @@ def events(model: type[BaseModel]) -> st.SearchStrategy[Any]:
             .filter(lambda fields: fields["absolute"] is not None or fields["relative"] is not None)
             .map(Guard.model_validate)
         )
+    if model is Condition:
+        return (
+            _any(Condition)
+            .filter(lambda fields: (fields["above"] is None) != (fields["below"] is None))
+            .map(Condition.model_validate)
+        )
+    if model is Strategy:
+        return st.one_of(_strategies("changes"), _strategies("schedule"), _strategies("rules"))
     return _any(model).map(model.model_validate)
+
+
+def _strategies(part: str) -> st.SearchStrategy[Strategy]:
+    """Strategies of one kind: one of the three parts is filled, the others are empty."""
+    kinds = {"changes": "change", "schedule": "schedule", "rules": "policy"}
+    models: dict[str, type[BaseModel]] = {"changes": ConfigChange, "schedule": ScheduleEntry, "rules": Rule}
+    given: dict[str, st.SearchStrategy[Any]] = {name: st.just([]) for name in kinds}
+    given[part] = st.lists(events(models[part]), min_size=1, max_size=2)
+    if part != "changes":
+        given["parent"] = st.just("")
+    return _any(Strategy, kind=st.just(kinds[part]), **given).map(Strategy.model_validate)
 
 
 def _any(model: type[BaseModel], **given: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -134,7 +154,10 @@ def _config_changes(draw: st.DrawFn) -> ConfigChange:
                 (names.beam_dn(cell), "digitalTilt", draw(st.floats(-900, 900))),
                 (names.relation_dn(cell, other), "cellIndividualOffset", float(draw(st.sampled_from(CIO_GRID_DB)))),
                 (cell, "administrativeState", draw(st.sampled_from(["LOCKED", "UNLOCKED", "SHUTTING_DOWN"]))),
+                (names.slice_policy_dn(cell, EMBB), "rRMPolicyMinRatio", draw(st.floats(0, 100))),
             ]
         )
     )
-    return ConfigChange(change_id=draw(st.text(_TEXT, min_size=1)), object=where, attribute=attribute, value=value)
+    return ConfigChange(
+        change_id=draw(st.text(_TEXT, min_size=1, max_size=20)), object=where, attribute=attribute, value=value
+    )

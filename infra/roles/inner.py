@@ -27,24 +27,22 @@ from infra.exceptions import SettingsError
 from infra.metrics import STEP_SECONDS, VERDICTS
 from infra.roles.base import Context, keep_trying, stand_by
 from infra.roles.inbox import Inbox
-from infra.roles.inner_sight import Sight, next_revision, revision_at, revision_to_fork, sight_of
+from infra.roles.inner_proposals import Proposals
+from infra.roles.inner_sight import Sight, next_revision, revision_to_fork, sight_of
 from infra.roles.publishing import OutboxPublisher
 from infra.roles.schedule import Schedule
 from infra.roles.shard_queue import ShardQueue
 from infra.storage import progress
 from infra.storage.database import Connection, Database
 from infra.storage.exceptions import ProgressTimeout
-from infra.storage.plans import write_audit
-from infra.storage.rows import find_one
-from infra.storage.strategies import cancel_other_jobs, close_job, open_job, take_in, verifying
+from infra.storage.strategies import cancel_other_jobs, close_job, open_job
 from infra.topologies import load_topology
 from infra.twin_source import PostgresTwins
-from loops.agents.agent import Agent, NetworkView, load_agents
+from loops.agents.agent import Agent, load_agents
 from loops.exceptions import UnknownAgent
 from loops.inner.coordinator import Patience, Verification
 from loops.inner.sharding import Job
 from loops.inner.verify import verify_all
-from schemas.levers import LEVERS
 from schemas.strategies import Strategy
 from schemas.topics import STRATEGIES, TOPICS
 from schemas.twin import TwinUpdate
@@ -100,16 +98,10 @@ class InnerRole:
                 return
             context.transport.ensure_topics(TOPICS)
             publisher = stack.enter_context(closing(OutboxPublisher(context, NAME)))
-            work = _Work(
-                context,
-                self._agents,
-                database,
-                Schedule(context.settings.inner.schedule, topology, context.region),
-                stack.enter_context(
-                    closing(Inbox(context, STRATEGIES, Strategy, f"{NAME}-{context.region}", database))
-                ),
-                stack.enter_context(ShardQueue(context, NAME)),
-            )
+            inbox = Inbox(context, STRATEGIES, Strategy, f"{NAME}-{context.region}", database)
+            schedule = Schedule(context.settings.inner.schedule, topology, context.region)
+            proposals = Proposals(context, NAME, self._agents, schedule, stack.enter_context(closing(inbox)))
+            work = _Work(context, database, proposals, stack.enter_context(ShardQueue(context, NAME)))
             watch = stack.enter_context(progress.ProgressWatch(context.database_url))
             publisher.publish(database)
             while not stop.is_set():
@@ -140,17 +132,9 @@ class InnerRole:
 class _Work:
     """Steps 1 to 3."""
 
-    def __init__(
-        self,
-        context: Context,
-        agents: list[Agent],
-        database: Database,
-        schedule: Schedule,
-        proposals: Inbox[Strategy],
-        queue: ShardQueue,
-    ) -> None:
-        self._context, self._agents, self._database = context, agents, database
-        self._schedule, self._proposals, self._queue = schedule, proposals, queue
+    def __init__(self, context: Context, database: Database, proposals: Proposals, queue: ShardQueue) -> None:
+        self._context, self._database = context, database
+        self._proposals, self._queue = proposals, queue
         self._twins = PostgresTwins(database, kept=2)
         self._log = structlog.get_logger().bind(role=NAME, network=context.network_id, region=context.region)
 
@@ -162,7 +146,7 @@ class _Work:
         twin = self._twins.load(context.network_id, context.region, revision)
         with self._database.transaction() as connection:
             sight = sight_of(connection, twin, context.region, update.period_end_ms)
-            jobs = [self._job(s, sight) for s in self._strategies(connection, sight, update)]
+            jobs = [self._job(s, sight) for s in self._proposals.of_period(connection, sight, update)]
             for job in jobs:
                 open_job(connection, job, update.period_end_ms)
             self._proposals.save(connection)
@@ -181,67 +165,6 @@ class _Work:
         self._tell(verifications)
         context.after_step(NAME, 3, update.period_end_ms)
         return True
-
-    def _strategies(self, connection: Connection, sight: Sight, update: TwinUpdate) -> list[Strategy]:
-        """What is to be verified: what was taken in before a restart, else what is proposed now."""
-        context = self._context
-        left = verifying(connection, context.network_id, context.region)
-        if left:
-            return left
-        proposed = [*self._due(connection, update), *self._handed_in(), *self._ask(connection, sight)]
-        levers = self._levers(connection)
-        for strategy in proposed:
-            if lacking := sorted({c.attribute for c in strategy.changes} - levers):
-                self._leave_out(connection, strategy, lacking, update.period_end_ms)
-                continue
-            take_in(connection, NAME, strategy, update.period_end_ms)
-        return verifying(connection, context.network_id, context.region)
-
-    def _handed_in(self) -> list[Strategy]:
-        """What others have put on the topic for this region."""
-        return [s for s in self._proposals.poll() if s.region == self._context.region]
-
-    def _levers(self, connection: Connection) -> set[str]:
-        """Attributes that the network can be told to set; all of them where it does not say."""
-        row = find_one(connection, "networks", {"network_id": self._context.network_id})
-        return set(row["levers"] if row and row["levers"] else LEVERS)
-
-    def _leave_out(self, connection: Connection, strategy: Strategy, lacking: list[str], time_ms: int) -> None:
-        """A strategy that the network could not carry out is not worth a verdict; agents would repeat it for ever."""
-        self._log.debug("left out: the network lacks its levers", strategy=strategy.strategy_id, levers=lacking)
-        if strategy.agent.startswith("person:"):
-            detail = {"title": strategy.title, "levers that the network lacks": lacking}
-            write_audit(connection, strategy.network_id, time_ms, NAME, "left out", strategy.strategy_id, detail)
-
-    def _due(self, connection: Connection, update: TwinUpdate) -> list[Strategy]:
-        """What the schedule hands in by this revision."""
-        context = self._context
-        done = progress.reached(connection, context.network_id).get(NAME, -1)
-        before = revision_at(connection, context.network_id, context.region, done)
-        return self._schedule.between(before, update.revision, update.period_end_ms)
-
-    def _ask(self, connection: Connection, sight: Sight) -> list[Strategy]:
-        """What agents propose. They are not asked before the twin is worth it: nothing could be concluded."""
-        if sight.twin.revision < self._context.settings.inner.warm_up_periods or not sight.twin.gate_open:
-            return []
-        view = sight.view(connection)
-        return [s for agent in self._agents for s in self._of(agent, view, connection)]
-
-    def _of(self, agent: Agent, view: NetworkView, connection: Connection) -> list[Strategy]:
-        try:
-            return agent.propose(view)
-        except Exception as error:  # an agent may come from anywhere; its failure is not the loop's
-            self._log.exception("an agent failed; it is asked again next period", agent=agent.name)
-            write_audit(
-                connection,
-                view.network_id,
-                view.period_end_ms,
-                NAME,
-                "agent failed",
-                agent.name,
-                {"error": repr(error)},
-            )
-            return []
 
     def _job(self, strategy: Strategy, sight: Sight) -> Job:
         settings = self._context.settings.inner

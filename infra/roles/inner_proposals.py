@@ -1,0 +1,101 @@
+"""What the inner loop is to verify in a period: what agents, people, the schedule and the topic propose."""
+
+import structlog
+
+from infra.roles.base import Context
+from infra.roles.inbox import Inbox
+from infra.roles.inner_sight import Sight, revision_at
+from infra.roles.schedule import Schedule
+from infra.storage import progress
+from infra.storage.database import Connection
+from infra.storage.plans import write_audit
+from infra.storage.rows import find_one
+from infra.storage.strategies import take_in, verifying
+from loops.agents.agent import Agent, NetworkView
+from schemas.levers import LEVERS
+from schemas.strategies import Strategy
+from schemas.twin import TwinUpdate
+
+
+class Proposals:
+    """All who propose.
+
+    Parameters
+    ----------
+    role
+        In whose name strategies are taken in.
+    inbox
+        What others hand in on `strategies.proposed`.
+    """
+
+    def __init__(
+        self, context: Context, role: str, agents: list[Agent], schedule: Schedule, inbox: Inbox[Strategy]
+    ) -> None:
+        self._context, self._role = context, role
+        self._agents, self._schedule, self._inbox = agents, schedule, inbox
+        self._log = structlog.get_logger().bind(role=role, network=context.network_id, region=context.region)
+
+    def save(self, connection: Connection) -> None:
+        """Keep the position to which the topic was read."""
+        self._inbox.save(connection)
+
+    def of_period(self, connection: Connection, sight: Sight, update: TwinUpdate) -> list[Strategy]:
+        """What is to be verified: what was taken in before a restart, else what is proposed now."""
+        context = self._context
+        left = verifying(connection, context.network_id, context.region)
+        if left:
+            return left
+        proposed = [*self._due(connection, update), *self._handed_in(), *self._ask(connection, sight)]
+        levers = self._levers(connection)
+        for strategy in proposed:
+            if lacking := sorted({c.attribute for c in strategy.changes} - levers):
+                self._leave_out(connection, strategy, lacking, update.period_end_ms)
+                continue
+            take_in(connection, self._role, strategy, update.period_end_ms)
+        return verifying(connection, context.network_id, context.region)
+
+    def _handed_in(self) -> list[Strategy]:
+        """What others have put on the topic for this region."""
+        return [s for s in self._inbox.poll() if s.region == self._context.region]
+
+    def _levers(self, connection: Connection) -> set[str]:
+        """Attributes that the network can be told to set; all of them where it does not say."""
+        row = find_one(connection, "networks", {"network_id": self._context.network_id})
+        return set(row["levers"] if row and row["levers"] else LEVERS)
+
+    def _leave_out(self, connection: Connection, strategy: Strategy, lacking: list[str], time_ms: int) -> None:
+        """A strategy that the network could not carry out is not worth a verdict; agents would repeat it for ever."""
+        self._log.debug("left out: the network lacks its levers", strategy=strategy.strategy_id, levers=lacking)
+        if strategy.agent.startswith("person:"):
+            detail = {"title": strategy.title, "levers that the network lacks": lacking}
+            write_audit(connection, strategy.network_id, time_ms, self._role, "left out", strategy.strategy_id, detail)
+
+    def _due(self, connection: Connection, update: TwinUpdate) -> list[Strategy]:
+        """What the schedule hands in by this revision."""
+        context = self._context
+        done = progress.reached(connection, context.network_id).get(self._role, -1)
+        before = revision_at(connection, context.network_id, context.region, done)
+        return self._schedule.between(before, update.revision, update.period_end_ms)
+
+    def _ask(self, connection: Connection, sight: Sight) -> list[Strategy]:
+        """What agents propose. They are not asked before the twin is worth it: nothing could be concluded."""
+        if sight.twin.revision < self._context.settings.inner.warm_up_periods or not sight.twin.gate_open:
+            return []
+        view = sight.view(connection)
+        return [s for agent in self._agents for s in self._of(agent, view, connection)]
+
+    def _of(self, agent: Agent, view: NetworkView, connection: Connection) -> list[Strategy]:
+        try:
+            return agent.propose(view)
+        except Exception as error:  # an agent may come from anywhere; its failure is not the loop's
+            self._log.exception("an agent failed; it is asked again next period", agent=agent.name)
+            write_audit(
+                connection,
+                view.network_id,
+                view.period_end_ms,
+                self._role,
+                "agent failed",
+                agent.name,
+                {"error": repr(error)},
+            )
+            return []
