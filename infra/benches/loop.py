@@ -1,7 +1,8 @@
 """How long the loops take: telemetry to twin revision, proposal to verdict, verdict to push.
 
 A demo in lock-step on the reference network with services, roles and one worker as processes of this machine, so that
-everything shares its cores. Strategies are handed in every few periods, one site after the other.
+everything shares its cores. All agents propose; beside theirs, strategies are handed in every few periods, one site
+after the other.
 """
 
 import tempfile
@@ -20,15 +21,17 @@ from infra.storage.database import Connection
 
 _FIRST, _EVERY = 14, 4
 _STRATEGY = """
-title: Trim the power of gnb{site} by one decibel
+title: Trim the power of gnb{site} by {decibels} dB
 by: bench
 objective: {{kpi: PEE.AvgPower, direction: down, min_gain: 0.001}}
 changes:
-  - {{cell: gnb{site}-1, attribute: configuredMaxTxPower, value: 31800}}
-  - {{cell: gnb{site}-2, attribute: configuredMaxTxPower, value: 31800}}
-  - {{cell: gnb{site}-3, attribute: configuredMaxTxPower, value: 31800}}
+  - {{cell: gnb{site}-1, attribute: configuredMaxTxPower, value: {power}}}
+  - {{cell: gnb{site}-2, attribute: configuredMaxTxPower, value: {power}}}
+  - {{cell: gnb{site}-3, attribute: configuredMaxTxPower, value: {power}}}
 rationale: To be measured.
 """
+# Site, and by how much its power is below the rated 40 W: one after the other by one decibel, then by two.
+_STRATEGIES = tuple((site, db, round(40_000 * 10 ** (-db / 10))) for db in (1, 2) for site in range(1, 8))
 # What is measured, as seconds between two noted times.
 _QUERIES = {
     "telemetry to revision": """
@@ -69,9 +72,10 @@ def run(*, quick: bool = False) -> BenchResult:
 
     with tempfile.TemporaryDirectory(prefix="twinloop-bench-") as folder:
         entries = []
-        for i, site in enumerate((1, 4, 6) if quick else (1, 2, 3, 4, 5, 6, 7)):
-            path = Path(folder) / f"trim-{site}.yaml"
-            path.write_text(_STRATEGY.format(site=site), encoding="utf-8")
+        chosen = _STRATEGIES[:6:2] if quick else _STRATEGIES
+        for i, (site, decibels, power_mw) in enumerate(chosen):
+            path = Path(folder) / f"trim-{site}-{decibels}.yaml"
+            path.write_text(_STRATEGY.format(site=site, decibels=decibels, power=power_mw), encoding="utf-8")
             entries.append(Entry(at_period=_FIRST + i * _EVERY, file=path))
         periods = entries[-1].at_period + _EVERY
         update = {"name": "bench", "periods": periods, "strategies": tuple(entries), "faults": (), "reinject_at": ()}

@@ -32,7 +32,7 @@ def demo(
     1 if an invariant is broken. The report is written to OUT/report.json.
     """
     from infra.demo.plan import DEFAULT_PLAN, load_plan
-    from infra.demo.report import report_page
+    from infra.demo.report_page import report_page
     from infra.demo.run import Kill, run_demo
     from infra.demo.screen import Screen
 
