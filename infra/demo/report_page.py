@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.demo.report import DemoReport
+from schemas.names import short_name
 
 
 def report_page(report: DemoReport) -> RenderableType:
@@ -23,6 +24,7 @@ def report_page(report: DemoReport) -> RenderableType:
     head.add_row("twin", f"revision {report.twin.revision}, state {report.twin.state_hash[:12]}, gate {gate}")
     head.add_row("plans", ", ".join(f"{n} {name}" for name, n in report.plans.model_dump().items() if n) or "none")
     head.add_row("alerts", str(report.alerts.sent))
+    head.add_row("models", ", ".join(f"{n} {name}" for name, n in report.models.model_dump().items() if n) or "none")
     fidelity = Table("KPI", "fidelity", title="twin", title_justify="left")
     for kpi, score in report.twin.fidelity.items():
         fidelity.add_row(kpi, "–" if math.isnan(score) else f"{score:.3f}")
@@ -33,6 +35,12 @@ def report_page(report: DemoReport) -> RenderableType:
         verdicts.add_row(
             str(v.period), v.title, v.agent, Text(v.verdict, style=colours[v.verdict]), harm, v.reason[:160]
         )
+    conflicts = Table("kind", "between", "and", "on", "resolved by", title="conflicts", title_justify="left")
+    for c in report.conflicting:
+        conflicts.add_row(c.kind, c.first, c.second, _place(c.kpi, c.cell), c.resolution)
+    diagnoses = Table("strategy", "layer", "where", "caused by", "why", title="diagnoses", title_justify="left")
+    for d in report.diagnoses:
+        diagnoses.add_row(d.title, d.layer, _place(d.kpi, d.cell), d.change or "–", d.summary[:160])
     outcomes = Table(
         "plan", "stage", "KPI", "predicted", "90 % interval", "observed", title="outcomes", title_justify="left"
     )
@@ -43,6 +51,11 @@ def report_page(report: DemoReport) -> RenderableType:
     checks = Table("invariant", "holds", "detail", title="invariants", title_justify="left")
     for i in report.invariants:
         checks.add_row(i.name, Text("yes", style="green") if i.holds else Text("NO", style="bold red"), i.detail)
-    parts: list[RenderableType] = [head, fidelity, verdicts, outcomes, checks]
+    tables = [fidelity, verdicts, conflicts, diagnoses, outcomes, checks]
+    parts: list[RenderableType] = [head, *(t for t in tables if t.row_count)]
     parts += [Text(f"did not occur with this seed: {what}", style="yellow") for what in report.not_occurred]
     return Group(*parts)
+
+
+def _place(kpi: str, cell: str) -> str:
+    return f"{kpi or '–'} at {short_name(cell)}" if cell else kpi or "–"

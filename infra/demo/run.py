@@ -19,10 +19,11 @@ import yaml
 from infra.dead_letters import replay_letters
 from infra.demo.adapting import adapt
 from infra.demo.counting import count_topics
+from infra.demo.gathering import build_report
 from infra.demo.invariants import check
 from infra.demo.plan import DemoPlan
 from infra.demo.processes import RoleDied, RoleProcess, stop_all
-from infra.demo.report import DemoReport, build_report
+from infra.demo.report import DemoReport
 from infra.demo.screen import Screen
 from infra.demo.state import look
 from infra.local.ports import Ports
