@@ -18,7 +18,7 @@ test: lint test-unit ## Lint, types, borders, unit, doctests, contracts, integra
 	$(BIN)/pytest -m "(integration or crash) and not full" tests
 
 test-unit: $(VENV)/.dev ## Unit and contract tests and doctests, without services
-	$(BIN)/pytest -q -n 2 --dist loadscope -m "not integration and not crash and not full" --doctest-modules tests/unit tests/contracts tests/fuzz schemas streams twin_core processors loops
+	$(BIN)/pytest -q -n 2 --dist loadscope -m "not integration and not crash and not full" --doctest-modules tests/unit tests/contracts schemas streams twin_core processors loops
 
 test-full: $(VENV)/.dev ## The legs that need root, Debian packages or the recordings; nothing is skipped
 	TWINLOOP_FULL=1 $(BIN)/pytest -m full tests
