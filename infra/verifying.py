@@ -18,7 +18,7 @@ from infra.twin_source import PostgresTwins
 from loops.agents.from_file import load_strategy
 from loops.inner.coordinator import Patience, Verification
 from loops.inner.sharding import Job
-from loops.inner.verify import verify_all, verify_here
+from loops.inner.verify import drive, verify_here
 from schemas.ndt import NdtReport
 from schemas.strategies import Guard, Strategy
 from schemas.topics import TOPICS
@@ -125,6 +125,6 @@ def _by_workers(context: Context, job: Job, sight: Sight) -> NdtReport:
     verification = Verification(job, sight.basis(job.strategy), patience)
     context.transport.ensure_topics(TOPICS)
     with ShardQueue(context, "verify") as queue:
-        verify_all([verification], queue, queue, threading.Event().is_set)
+        drive([verification], queue, queue, threading.Event().is_set)
     assert verification.report is not None, "nothing stops it before"
     return verification.report

@@ -4,9 +4,10 @@ Delivery order, for each period that the twin has finished:
 
 1. in one database transaction: ask agents, the schedule and `strategies.proposed` for strategies; write them, a job for
    each, and the position to which the topic was read;
-2. verify: shards go to the workers and results come back until every job has its verdict; nothing is written;
-3. in one transaction: verdicts with what they rest on, states of strategies and jobs, audit, reports in the outbox, and
-   the role's progress;
+2. verify: shards go to the workers and results come back until every job has its verdict; then, the same way,
+   conflicts among those approved are settled and causes of those not approved are found; nothing is written;
+3. in one transaction: verdicts with what they rest on, conflicts, diagnoses, states of strategies and jobs, audit,
+   reports in the outbox, and the role's progress;
 4. publish the outbox.
 
 A period that is done again after step 1 finds the strategies it took in, makes the same jobs, and gets the same
@@ -35,14 +36,18 @@ from infra.roles.shard_queue import ShardQueue
 from infra.storage import progress
 from infra.storage.database import Connection, Database
 from infra.storage.exceptions import ProgressTimeout
-from infra.storage.strategies import cancel_other_jobs, close_job, open_job
+from infra.storage.findings import save_conflict, save_diagnosis
+from infra.storage.plans import open_plans
+from infra.storage.strategies import cancel_other_jobs, close_job, open_job, take_in
 from infra.topologies import load_topology
 from infra.twin_source import PostgresTwins
 from loops.agents.agent import Agent, load_agents
 from loops.exceptions import UnknownAgent
+from loops.inner.conflicts import area_of
 from loops.inner.coordinator import Patience, Verification
+from loops.inner.deliberation import deliberate
 from loops.inner.sharding import Job
-from loops.inner.verify import verify_all
+from loops.inner.verify import drive
 from schemas.strategies import Strategy
 from schemas.topics import STRATEGIES, TOPICS
 from schemas.twin import TwinUpdate
@@ -150,19 +155,35 @@ class _Work:
             for job in jobs:
                 open_job(connection, job, update.period_end_ms)
             self._proposals.save(connection)
+            under_way = [p.strategy for p in open_plans(connection, context.network_id) if not p.strategy.standing]
         context.after_step(NAME, 1, update.period_end_ms)
         settings = context.settings.inner
         patience = Patience(deadline_s=settings.shard_deadline_s, job_s=settings.job_deadline_s)
         verifications = [Verification(job, sight.basis(job.strategy), patience) for job in jobs]
-        if not verify_all(verifications, self._queue, self._queue, stopped):
+        if not drive(verifications, self._queue, self._queue, stopped):
+            return False
+        found = deliberate(
+            verifications,
+            under_way,
+            area_of(twin.network.cells, twin.network.neighbours),
+            lambda strategy: Verification(self._job(strategy, sight), sight.basis(strategy), patience),
+            lambda inquiries: drive(inquiries, self._queue, self._queue, stopped),
+            patience,
+        )
+        if found is None:
             return False
         context.after_step(NAME, 2, update.period_end_ms)
         with self._database.transaction() as connection:
-            for v in verifications:
+            for v in found.joint:
+                take_in(connection, NAME, v.job.strategy, update.period_end_ms)
+                open_job(connection, v.job, update.period_end_ms)
+            for v in (*verifications, *found.joint):
                 self._close(connection, v, update.period_end_ms)
+            for conflict in found.conflicts:
+                save_conflict(connection, NAME, context.network_id, context.region, conflict, update.period_end_ms)
             cancel_other_jobs(connection, context.network_id, context.region)
             progress.report(connection, context.network_id, NAME, update.period_end_ms)
-        self._tell(verifications)
+        self._tell([*verifications, *found.joint])
         context.after_step(NAME, 3, update.period_end_ms)
         return True
 
@@ -171,9 +192,14 @@ class _Work:
         return Job(strategy, sight.twin.revision, settings.design, len(sight.twin.network.cells), settings.seed)
 
     def _close(self, connection: Connection, verification: Verification, period_end_ms: int) -> None:
-        assert verification.report is not None, "verify_all ends when every verification has its report"
+        assert verification.report is not None, "drive ends when every verification has its report"
         counts = vars(verification.counts)
-        close_job(connection, NAME, verification.report, verification.results, counts, period_end_ms)
+        report = verification.report
+        close_job(connection, NAME, report, verification.results, counts, period_end_ms)
+        if report.diagnosis:
+            save_diagnosis(
+                connection, report.network_id, report.job_id, report.strategy_id, report.diagnosis, period_end_ms
+            )
 
     def _tell(self, verifications: list[Verification]) -> None:
         """Metrics and log of verdicts, once they are durable."""

@@ -32,6 +32,11 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "outcomes": ("network_id", "plan_id", "stage", "kpi", "cell"),
     "models": ("network_id", "model", "version"),
     "alerts": ("network_id", "alert_id"),
+    "conflicts": ("network_id", "conflict_id"),
+    "diagnoses": ("network_id", "subject"),
+    "anomalies": ("network_id", "cell", "period_end_ms"),
+    "learners": ("network_id", "region", "learner"),
+    "orders": ("network_id", "id"),
 }
 
 

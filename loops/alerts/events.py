@@ -20,6 +20,7 @@ class Kind(StrEnum):
     PLAN_FAILED = "io.twinloop.plan.failed"
     PLAN_CANCELLED = "io.twinloop.plan.cancelled"
     CONFIGURATION_CONFLICT = "io.twinloop.configuration.conflict"
+    CONFLICT_FOUND = "io.twinloop.conflict.found"
     GATE_CLOSED = "io.twinloop.fidelity.gateclosed"
     GATE_OPENED = "io.twinloop.fidelity.gateopened"
     DEAD_LETTER_BURST = "io.twinloop.deadletters.burst"
@@ -33,6 +34,7 @@ SEVERITY: Mapping[Kind, str] = {
     Kind.PLAN_FAILED: "critical",
     Kind.PLAN_CANCELLED: "info",
     Kind.CONFIGURATION_CONFLICT: "critical",
+    Kind.CONFLICT_FOUND: "warning",
     Kind.GATE_CLOSED: "warning",
     Kind.GATE_OPENED: "info",
     Kind.DEAD_LETTER_BURST: "warning",

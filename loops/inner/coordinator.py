@@ -11,12 +11,12 @@ is complete, with results merged in index order. So which worker was fast, slow 
 from dataclasses import dataclass, field
 
 from loops.exceptions import ForeignResult
-from loops.inner.evidence import Basis, Evidence, misfit
+from loops.inner.evidence import Basis, Evidence, Problem, misfit
 from loops.inner.guards import label, unjudgeable
 from loops.inner.report import conclude
 from loops.inner.sharding import Job, again
-from loops.inner.verdict import find
-from schemas.ndt import NdtReport, NdtShard, NdtShardResult
+from loops.inner.verdict import Finding, find
+from schemas.ndt import Layer, NdtReport, NdtShard, NdtShardResult
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,34 @@ class _Asked:
 
 @dataclass
 class Verification:
-    """One job on its way to a verdict. Times are seconds of any clock that does not jump back."""
+    """One job on its way to a verdict. Times are seconds of any clock that does not jump back.
+
+    With the report come the ``evidence`` and ``finding`` of the last look, and the ``objections``: what a diagnosis
+    goes by.
+    """
 
     job: Job
     basis: Basis
     patience: Patience = field(default_factory=Patience)
     report: NdtReport | None = None
+    evidence: Evidence | None = None
+    finding: Finding | None = None
+    objections: list[Problem] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     _results: dict[int, NdtShardResult] = field(default_factory=dict)
     _asked: dict[int, _Asked] = field(default_factory=dict)
     _look: int = -1
     _started_s: float = 0.0
+
+    @property
+    def job_id(self) -> str:
+        """Under which its shards travel."""
+        return self.job.job_id
+
+    @property
+    def done(self) -> bool:
+        """Whether it has its report."""
+        return self.report is not None
 
     @property
     def results(self) -> list[NdtShardResult]:
@@ -78,7 +95,7 @@ class Verification:
         self._started_s = now_s
         objections = self.basis.objections(self.job.design.oldest_periods)
         if objections:
-            self.report = conclude(self.job, self.basis, None, None, objections=objections)
+            self._conclude(objections)
             return []
         return self._next_wave(now_s)
 
@@ -128,7 +145,12 @@ class Verification:
 
     def _give_up(self, reason: str) -> None:
         self._asked.clear()
-        self.report = conclude(self.job, self.basis, None, None, objections=[reason])
+        self.evidence = self.finding = None
+        self._conclude([Problem(reason)])
+
+    def _conclude(self, objections: list[Problem]) -> None:
+        self.objections = objections
+        self.report = conclude(self.job, self.basis, self.evidence, self.finding, objections=objections)
 
     def _failed(self, i: int, attempt: int, problem: str, now_s: float) -> list[NdtShard]:
         asked = self._asked.get(i)
@@ -147,29 +169,29 @@ class Verification:
         if self._look < 0 or any(s.shard_index not in self._results for s in self.job.waves[self._look]):
             return []
         prefix = [s for wave in self.job.waves[: self._look + 1] for s in wave]
-        evidence, finding = None, None
+        self.evidence = self.finding = None
         try:
-            evidence = Evidence.merge(prefix, self._results)
-            objections = cannot_judge(self.job, evidence)
+            self.evidence = Evidence.merge(prefix, self._results)
+            objections = cannot_judge(self.job, self.evidence)
         except ForeignResult as error:
-            objections = [str(error)]
-        if evidence and not objections:
-            finding = find(self.job, evidence)
+            objections = [Problem(str(error))]
+        if self.evidence and not objections:
+            self.finding = find(self.job, self.evidence)
         last = self._look + 1 == len(self.job.waves)
-        if objections or last or (finding and finding.verdict):
+        if objections or last or (self.finding and self.finding.verdict):
             self._asked.clear()
-            self.report = conclude(self.job, self.basis, evidence, finding, objections=objections)
+            self._conclude(objections)
             return []
         return self._next_wave(now_s)
 
 
-def cannot_judge(job: Job, evidence: Evidence) -> list[str]:
+def cannot_judge(job: Job, evidence: Evidence) -> list[Problem]:
     """Why this evidence does not allow any verdict: what the strategy is about must have been predicted."""
     out = [
-        f"the twin does not predict {g.kpi}, so the guard «{label(g)}» cannot be judged"
+        Problem(f"the twin does not predict {g.kpi}, so the guard «{label(g)}» cannot be judged", Layer.MODEL)
         for g in unjudgeable(job.guards, evidence.kpis)
     ]
     objective = job.strategy.objective.kpi
     if objective not in evidence.kpis:
-        out.append(f"the twin does not predict {objective}, so the benefit cannot be judged")
+        out.append(Problem(f"the twin does not predict {objective}, so the benefit cannot be judged", Layer.MODEL))
     return out

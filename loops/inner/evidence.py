@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loops.exceptions import ForeignResult
-from schemas.ndt import NdtShard, NdtShardResult
+from schemas.ndt import Layer, NdtShard, NdtShardResult
 
 Array = NDArray[np.float64]
 
@@ -88,6 +88,13 @@ def misfit(shard: NdtShard, result: NdtShardResult) -> str:
     return ""
 
 
+class Problem(NamedTuple):
+    """Why nothing may be concluded, in words, and in which layer that lies (None: with the workers)."""
+
+    text: str
+    layer: Layer | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Basis:
     """What a verdict rests on beside the scenarios: the twin it forks, and how far that twin is to be trusted.
@@ -108,7 +115,7 @@ class Basis:
         KPI to [C + 1] standard deviation of what one period's observation differs from the twin's prediction by; NaN
         where unknown. Position C is the network.
     problems
-        Why the data is not enough to judge on, in words; empty if it is.
+        Why the data is not enough to judge on; empty if it is.
     """
 
     period_end_ms: int
@@ -117,14 +124,14 @@ class Basis:
     gate_open: bool
     model_versions: Mapping[str, str]
     noise_sd: Mapping[str, Array] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
-    def objections(self, oldest_periods: int) -> list[str]:
+    def objections(self, oldest_periods: int) -> list[Problem]:
         """Why nothing may be concluded, whatever the scenarios show."""
         out = list(self.problems)
         if not self.gate_open:
-            out.append("the twin's measured fidelity is below its gate")
+            out.append(Problem("the twin's measured fidelity is below its gate", Layer.MODEL))
         age = (self.newest_ms - self.period_end_ms) / (1000 * self.granularity_s)
         if age > oldest_periods:
-            out.append(f"the twin revision is {age:.0f} periods old, more than {oldest_periods}")
+            out.append(Problem(f"the twin revision is {age:.0f} periods old, more than {oldest_periods}", Layer.DATA))
         return out

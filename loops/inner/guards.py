@@ -5,6 +5,7 @@ from functools import lru_cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import yaml
@@ -71,6 +72,29 @@ def label(guard: Guard) -> str:
         return f"{guard.scope} {guard.kpi} {'-' if up else '+'}{100 * (guard.relative or 0):g} %"
     tolerance = "" if guard.relative is None else f" ({100 * guard.relative:g} %)"
     return f"{guard.scope} {guard.kpi} {'>=' if up else '<='} {guard.absolute:g}{tolerance}"
+
+
+class Breach(NamedTuple):
+    """A guard that a candidate breached, as `first_breaches` writes it, taken apart."""
+
+    guard: str
+    kpi: str
+    cell: str  # DN, '' for the whole network
+
+
+def breach_of(text: str) -> Breach:
+    """Take a breach apart.
+
+    Examples
+    --------
+    >>> breach_of("cell DRB.UEThpDl >= 5000 (30 %) @ ManagedElement=g1,GNBDUFunction=1,NRCellDU=2").kpi
+    'DRB.UEThpDl'
+    >>> breach_of("network TL.UnservedRatio <= 0.02 (20 %)").cell
+    ''
+    """
+    guard, _, cell = text.partition(" @ ")
+    scope, _, rest = guard.partition(" ")
+    return Breach(guard, rest.partition(" ")[0] if scope in ("cell", "network") else "", cell)
 
 
 def in_force(own: Sequence[Guard], defaults: Sequence[Guard]) -> list[Guard]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from loops.inner.evidence import Array, Basis, Evidence
+from loops.inner.evidence import Array, Basis, Evidence, Problem
 from loops.inner.sharding import Job
 from loops.inner.statistics import prediction_interval
 from loops.inner.verdict import Finding
@@ -20,7 +20,7 @@ def conclude(
     evidence: Evidence | None,
     finding: Finding | None,
     *,
-    objections: Sequence[str] = (),
+    objections: Sequence[Problem] = (),
     not_covered: Sequence[str] = (),
 ) -> NdtReport:
     """Write the report.
@@ -38,7 +38,10 @@ def conclude(
     verdict = (finding.verdict if finding else None) or Verdict.INCONCLUSIVE
     reason = finding.reason if finding else ""
     if objections:
-        verdict, reason = Verdict.INCONCLUSIVE, "; ".join([*objections, *([reason] if reason else [])])
+        verdict, reason = (
+            Verdict.INCONCLUSIVE,
+            "; ".join([*(o.text for o in objections), *([reason] if reason else [])]),
+        )
     worst = finding.worst if finding else None
     low, high = _load_range(evidence)
     return NdtReport(

@@ -59,8 +59,13 @@ class Job:
 
     @cached_property
     def draws(self) -> int:
-        """Seed of the job's scenarios, below 2**62."""
-        return int(digest("scenarios", self.job_id, length=15), 16)
+        """Seed of the job's scenarios, below 2**62.
+
+        All jobs on a revision draw the same, so that what strategies do alone and together can be compared scenario by
+        scenario.
+        """
+        s, scenarios = self.strategy, self.design.scenarios.model_dump_json()
+        return int(digest("scenarios", s.network_id, s.region, self.revision, self.seed, scenarios, length=15), 16)
 
     @cached_property
     def guards(self) -> list[Guard]:

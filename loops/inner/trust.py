@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from loops.inner.evidence import Array, Basis
+from loops.inner.evidence import Array, Basis, Problem
 from schemas.names import cell_of
+from schemas.ndt import Layer
 from schemas.strategies import Strategy
 from twin_core.exceptions import TwinError
 from twin_core.kpis import KPIS, PRB, THROUGHPUT, UNSERVED, USERS
@@ -40,11 +41,12 @@ def basis_of(
     problems = []
     cells = len(twin.network.cells)
     if len(silent) > _MOST_SILENT * cells:
-        problems.append(f"{len(silent)} of {cells} cells have sent no telemetry lately")
+        problems.append(Problem(f"{len(silent)} of {cells} cells have sent no telemetry lately", Layer.DATA))
     elif strategy is not None and (mute := sorted(set(silent) & touched(strategy))):
-        problems.append(f"cells that it changes have sent no telemetry lately: {', '.join(mute)}")
+        text = f"cells that it changes have sent no telemetry lately: {', '.join(mute)}"
+        problems.append(Problem(text, Layer.DATA))
     if strategy is not None and (misfit := _misfit(twin, strategy)):
-        problems.append(misfit)
+        problems.append(Problem(misfit, Layer.ALGORITHM))
     return Basis(
         period_end_ms=twin.period_end_ms,
         newest_ms=newest_ms,
@@ -58,7 +60,7 @@ def basis_of(
 
 def touched(strategy: Strategy) -> set[str]:
     """DNs of the cells whose objects a strategy sets."""
-    return {cell_of(c.object) for c in strategy.changes}
+    return {cell_of(c.object) for c in strategy.all_changes}
 
 
 def _misfit(twin: Twin, strategy: Strategy) -> str:

@@ -22,7 +22,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from loops.inner.design import Design
 from loops.inner.evidence import Evidence
+from loops.inner.guards import Breach, breach_of
 from loops.inner.sharding import Job
 from loops.inner.statistics import lower_bound, mean_bounds, upper_bound
 from schemas.names import short_name
@@ -86,14 +88,18 @@ def gain_of(job: Job, evidence: Evidence) -> Gain:
     Relative to the mean and not scenario by scenario, so that one with a baseline near zero does not outweigh all
     others. Where the baseline is zero throughout, gains stay in the KPI's unit.
     """
-    objective = job.strategy.objective
-    nominal = evidence.of_classes(job.design.scenarios.expected)
+    return gain_in(job.strategy.objective, evidence, job.design)
+
+
+def gain_in(objective: Objective, evidence: Evidence, design: Design) -> Gain:
+    """Paired gain in any objective: what a strategy does to another's."""
+    nominal = evidence.of_classes(design.scenarios.expected)
     baseline, candidate = (x[nominal] for x in evidence.network(objective.kpi))
     sign = 1.0 if objective.direction is Direction.UP else -1.0
     scale = float(np.abs(baseline).mean()) or 1.0
     gains = sign * (candidate - baseline) / scale
-    mean, low, _ = mean_bounds(gains, job.design.approval_error)
-    _, _, high = mean_bounds(gains, job.design.rejection_error)
+    mean, low, _ = mean_bounds(gains, design.approval_error)
+    _, _, high = mean_bounds(gains, design.rejection_error)
     return Gain(mean, low, high, float(np.mean((gains > 0) & (gains >= objective.min_gain))))
 
 
@@ -112,7 +118,7 @@ def find(job: Job, evidence: Evidence) -> Finding:
         return finding(
             Verdict.REJECTED,
             f"harmful in {worst.harmful} of {worst.scenarios} {_words(worst)} scenarios, surely more than "
-            f"{design.alpha:.0%}: {_usual_breach(evidence, worst.scenario_class)}",
+            f"{design.alpha:.0%}: {_usual(evidence, worst.scenario_class)}",
         )
     doubtful = [s for s in scenarios if not s.p_harm_high <= design.alpha]
     may_approve = min(s.scenarios for s in scenarios) >= design.approving[0]
@@ -127,7 +133,7 @@ def find(job: Job, evidence: Evidence) -> Finding:
         return finding(Verdict.REJECTED, f"no benefit worth it: {_gain_words(objective, gain)}")
     doubts = [
         f"harm in {_words(s)} scenarios lies between {s.p_harm_low:.1%} and {s.p_harm_high:.1%}, on both sides of "
-        f"{design.alpha:.0%} ({_usual_breach(evidence, s.scenario_class)})"
+        f"{design.alpha:.0%} ({_usual(evidence, s.scenario_class)})"
         for s in doubtful
     ]
     if not gain.is_enough(objective):
@@ -139,13 +145,22 @@ def _words(outcome: ScenarioOutcome) -> str:
     return outcome.scenario_class.replace("_", " ")
 
 
-def _usual_breach(evidence: Evidence, name: str) -> str:
-    found = Counter(b for c, b in zip(evidence.classes, evidence.breached, strict=True) if b and c == name)
+def usual_breach(evidence: Evidence, name: str | None = None) -> tuple[Breach, int] | None:
+    """The guard breached most often in one class of scenario or in all, and how often; None if none is."""
+    breached = zip(evidence.classes, evidence.breached, strict=True)
+    found = Counter(b for c, b in breached if b and name in (None, c))
     if not found:
-        return "no guard breached"
+        return None
     (breach, times), *_ = found.most_common(1)
-    guard, at, cell = breach.partition(" @ ")
-    return f"most often {guard}{f' at {short_name(cell)}' if at else ''} ({times} times)"
+    return breach_of(breach), times
+
+
+def _usual(evidence: Evidence, name: str) -> str:
+    found = usual_breach(evidence, name)
+    if found is None:
+        return "no guard breached"
+    breach, times = found
+    return f"most often {breach.guard}{f' at {short_name(breach.cell)}' if breach.cell else ''} ({times} times)"
 
 
 def _gain_words(objective: Objective, gain: Gain) -> str:

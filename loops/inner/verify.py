@@ -1,8 +1,9 @@
-"""Drive verifications to their reports, over ports or within this process."""
+"""Drive what asks for shards to its end, over ports or within this process."""
 
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import torch
 
@@ -18,14 +19,39 @@ from twin_core.twin import Twin
 _POLL_S = 0.5
 
 
-def verify_all(
-    verifications: Sequence[Verification],
+class Inquiry(Protocol):
+    """What asks for shards until it knows: a verification, the search for a cause."""
+
+    @property
+    def job_id(self) -> str:
+        """Under which its shards travel."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it knows."""
+
+    @property
+    def next_deadline_s(self) -> float | None:
+        """When `overdue` has next something to say."""
+
+    def start(self, now_s: float) -> list[NdtShard]:
+        """The first shards to ask for."""
+
+    def receive(self, result: NdtShardResult, now_s: float) -> list[NdtShard]:
+        """Take a result in; the shards to ask for now."""
+
+    def overdue(self, now_s: float) -> list[NdtShard]:
+        """Shards to ask for again."""
+
+
+def drive(
+    inquiries: Sequence[Inquiry],
     queue: ShardQueue,
     results: ResultSource,
     stopped: Callable[[], bool],
     now: Callable[[], float] = time.monotonic,
 ) -> bool:
-    """Run verifications until each has its report.
+    """Run inquiries until each is done.
 
     Shards of all jobs are out at once, so that workers are never idle while a job waits for its next wave.
 
@@ -41,9 +67,9 @@ def verify_all(
     bool
         False if it was stopped before all were done.
     """
-    by_job = {v.job.job_id: v for v in verifications}
-    queue.send([shard for v in verifications for shard in v.start(now())])
-    while open_ := [v for v in verifications if v.report is None]:
+    by_job = {v.job_id: v for v in inquiries}
+    queue.send([shard for v in inquiries for shard in v.start(now())])
+    while open_ := [v for v in inquiries if not v.done]:
         if stopped():
             return False
         again = [
@@ -58,7 +84,7 @@ def verify_all(
     return True
 
 
-def _wait_s(open_: Sequence[Verification], now_s: float) -> float:
+def _wait_s(open_: Sequence[Inquiry], now_s: float) -> float:
     deadlines = [d - now_s for v in open_ if (d := v.next_deadline_s) is not None]
     return max(0.0, min([_POLL_S, *deadlines]))
 
@@ -92,6 +118,6 @@ def verify_here(job: Job, basis: Basis, twin: Twin, device: torch.device | str =
     """Verify one strategy in this process; the same verdict as workers would give."""
     verification = Verification(job, basis, Patience(deadline_s=float("inf"), attempts=1))
     workers = LocalWorkers({job.revision: twin}, device)
-    verify_all([verification], workers, workers, lambda: False)
+    drive([verification], workers, workers, lambda: False)
     assert verification.report is not None
     return verification.report

@@ -63,6 +63,8 @@ def result(
         rng = np.random.default_rng([seed, shard.seed % 2**32, shard.first_scenario + i])
         p = p_harm if isinstance(p_harm, float) else p_harm.get(name, 0.0)
         breached.append("cell DRB.UEThpDl >= 5000 (30 %) @ " + CELLS[1] if rng.random() < p else "")
+        if breached[-1]:
+            candidate[i, KPIS.index("DRB.UEThpDl"), 1] = 2e3
         candidate[i, KPIS.index("PEE.AvgPower")] *= 1 - gain - gain_sd * rng.standard_normal()
     return NdtShardResult(
         network_id=shard.network_id,

@@ -12,6 +12,7 @@ from infra.rendering.verdict import verdict_page
 from infra.roles.schedule import Schedule
 from infra.verifying import Verified
 from loops.agents.from_file import load_strategy
+from loops.inner.evidence import Problem
 from loops.inner.report import conclude
 from loops.inner.verdict import find
 from schemas.ndt import NdtReport
@@ -50,7 +51,7 @@ def test_a_rejection_marks_the_harmful_class() -> None:
 
 
 def test_what_was_not_tried_shows_no_numbers() -> None:
-    text = page(conclude(JOB, fake.basis(gate_open=False), None, None, objections=["the gate is closed"]))
+    text = page(conclude(JOB, fake.basis(gate_open=False), None, None, objections=[Problem("the gate is closed")]))
     assert "INCONCLUSIVE" in text
     assert "the gate is closed" in text
     assert "probability of harm" not in text

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from loops.inner.coordinator import Patience, Verification
 from loops.inner.design import Design
-from loops.inner.evidence import Basis
+from loops.inner.evidence import Basis, Problem
 from schemas.ndt import NdtReport, NdtShard, Verdict
 from schemas.strategies import Direction, Guard
 from tests.unit import inner_fakes as fake
@@ -62,7 +62,7 @@ def test_a_later_wave_is_asked_for_only_when_the_earlier_did_not_decide() -> Non
     waves = fake.job().waves
     assert len(waves) == 3
     clear = Verification(fake.job(), fake.basis())
-    calm(clear, p_harm=0.5)
+    calm(clear, p_harm=0.9)
     assert clear.counts.merged == len(waves[0])
     unclear = Verification(fake.job(), fake.basis())
     calm(unclear, p_harm=0.1)
@@ -150,7 +150,7 @@ def test_results_of_other_jobs_are_ignored() -> None:
     [
         (fake.basis(gate_open=False), "fidelity is below its gate"),
         (fake.basis(newest_ms=14 * fake.PERIOD_MS), "4 periods old"),
-        (fake.basis(problems=("2 of 3 cells sent no telemetry",)), "sent no telemetry"),
+        (fake.basis(problems=(Problem("2 of 3 cells sent no telemetry"),)), "sent no telemetry"),
     ],
 )
 def test_without_a_trusted_fresh_twin_nothing_is_run_and_nothing_concluded(basis: Basis, cause: str) -> None:

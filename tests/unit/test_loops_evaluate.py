@@ -132,7 +132,7 @@ def test_cells_that_sent_nothing_make_it_inconclusive() -> None:
     basis = basis_of(twin(), twin().period_end_ms, strategy=changed, silent=[CELLS[0]])
     assert verify_here(job(changed), basis, twin()).verdict is Verdict.INCONCLUSIVE
     assert basis_of(twin(), 0, strategy=changed, silent=[CELLS[1]]).problems == ()
-    assert "5 of 9 cells" in basis_of(twin(), 0, silent=CELLS[:5]).problems[0]
+    assert "5 of 9 cells" in basis_of(twin(), 0, silent=CELLS[:5]).problems[0].text
 
 
 def test_a_view_shows_agents_who_would_inherit_a_cells_users() -> None:

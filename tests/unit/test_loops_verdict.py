@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from loops.inner.design import Design
-from loops.inner.evidence import Evidence
+from loops.inner.evidence import Evidence, Problem
 from loops.inner.report import conclude
 from loops.inner.sharding import Job
 from loops.inner.statistics import lower_bound, upper_bound
@@ -153,7 +153,7 @@ def test_a_rejection_names_class_guard_and_counts() -> None:
 
 def test_an_objection_overrides_what_the_scenarios_show() -> None:
     evidence = fake.evidence(JOB, 1, np.random.default_rng(3))
-    report = conclude(JOB, fake.basis(), evidence, find(JOB, evidence), objections=["the gate is closed"])
+    report = conclude(JOB, fake.basis(), evidence, find(JOB, evidence), objections=[Problem("the gate is closed")])
     assert report.verdict is Verdict.INCONCLUSIVE
     assert report.reason.startswith("the gate is closed")
 

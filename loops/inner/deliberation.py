@@ -1,0 +1,129 @@
+"""What follows a period's verifications: conflicts among what was approved, causes of what was not."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from loops.inner.ablation import Ablation
+from loops.inner.conflicts import Area, pairs, rivals, settle
+from loops.inner.coordinator import Patience, Verification
+from loops.inner.diagnosis import diagnose
+from loops.inner.verify import Inquiry
+from schemas.ndt import Conflict, Verdict
+from schemas.strategies import Strategy
+
+# Pairs verified together in one period: each costs as much as a strategy.
+_MOST_PAIRS = 4
+
+
+@dataclass
+class Deliberation:
+    """What was found.
+
+    Parameters
+    ----------
+    joint
+        Verifications of two strategies as one that take the place of both.
+    """
+
+    conflicts: list[Conflict] = field(default_factory=list)
+    joint: list[Verification] = field(default_factory=list)
+
+
+def deliberate(
+    verifications: Sequence[Verification],
+    under_way: Sequence[Strategy],
+    area: Area,
+    verification_of: Callable[[Strategy], Verification],
+    run: Callable[[Sequence[Inquiry]], bool],
+    patience: Patience,
+) -> Deliberation | None:
+    """Settle conflicts and diagnose failures; the verifications' reports say what came of it.
+
+    Parameters
+    ----------
+    verifications
+        Of the period, all done.
+    under_way
+        Strategies with plans that have not ended.
+    verification_of
+        How two strategies as one are to be verified.
+    run
+        Drives inquiries to their end; False if told to stop.
+
+    Returns
+    -------
+    Deliberation or None
+        None if it was told to stop; nothing is to be written then.
+    """
+    out = Deliberation()
+    if not _settle(out, verifications, under_way, area, verification_of, run):
+        return None
+    return out if _diagnose(verifications, run, patience, out.conflicts) else None
+
+
+def _settle(
+    out: Deliberation,
+    verifications: Sequence[Verification],
+    under_way: Sequence[Strategy],
+    area: Area,
+    verification_of: Callable[[Strategy], Verification],
+    run: Callable[[Sequence[Inquiry]], bool],
+) -> bool:
+    approved = [v for v in verifications if _approved(v) and not v.job.strategy.standing]
+    found = pairs(rivals(approved, under_way, area))[:_MOST_PAIRS]
+    together = {i: verification_of(pair.joint) for i, pair in enumerate(found) if pair.joint}
+    if not run(list(together.values())):
+        return False
+    of = {v.job.strategy.strategy_id: v for v in verifications}
+    deferred: set[str] = set()
+    for i, pair in enumerate(found):
+        ids = {pair.first.strategy.strategy_id, pair.second.strategy.strategy_id}
+        if ids & deferred:
+            continue
+        conflict = settle(pair, together.get(i))
+        if conflict is None:
+            continue
+        out.conflicts.append(conflict)
+        deferred |= set(conflict.deferred)
+        if conflict.resolution == "joint":
+            out.joint.append(together[i])
+            ids.add(together[i].job.strategy.strategy_id)
+            of[together[i].job.strategy.strategy_id] = together[i]
+        for strategy_id in ids & set(of):
+            _note(of[strategy_id], conflict, pair.first.strategy, pair.second.strategy)
+    return True
+
+
+def _note(verification: Verification, conflict: Conflict, first: Strategy, second: Strategy) -> None:
+    """Write a conflict into a report; what is deferred is no longer approved."""
+    report = verification.report
+    assert report is not None, "conflicts are among reports"
+    update: dict[str, object] = {"conflicts": [*report.conflicts, conflict]}
+    if report.strategy_id in conflict.deferred:
+        other = second if report.strategy_id == first.strategy_id else first
+        what = f"{conflict.kind.value} conflict with «{other.title}» ({conflict.detail})"
+        way = "both go together as one" if conflict.resolution == "joint" else f"deferred by {conflict.resolution}"
+        update |= {"verdict": Verdict.INCONCLUSIVE, "reason": f"{what}; {way}; alone: {report.reason}"[:4000]}
+    verification.report = report.model_copy(update=update)
+
+
+def _diagnose(
+    verifications: Sequence[Verification],
+    run: Callable[[Sequence[Inquiry]], bool],
+    patience: Patience,
+    conflicts: Sequence[Conflict],
+) -> bool:
+    deferred = {strategy_id for c in conflicts for strategy_id in c.deferred}
+    failed = [v for v in verifications if not _approved(v) and v.job.strategy.strategy_id not in deferred]
+    causes = [Ablation(v, patience) for v in failed if not v.job.strategy.standing]
+    if not run(causes):
+        return False
+    cause_of = {a.of.job.job_id: a.cause for a in causes}
+    for v in failed:
+        assert v.report is not None, "it failed"
+        v.report = v.report.model_copy(update={"diagnosis": diagnose(v, cause_of.get(v.job.job_id))})
+    return True
+
+
+def _approved(verification: Verification) -> bool:
+    return verification.report is not None and verification.report.verdict is Verdict.APPROVED

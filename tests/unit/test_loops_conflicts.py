@@ -1,0 +1,260 @@
+"""Conflicts between open strategies, and the causes of failures, over made-up and over computed scenarios."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from loops.inner.ablation import Ablation
+from loops.inner.conflicts import area_of, clash_of, pairs, rivals, together
+from loops.inner.coordinator import Patience, Verification
+from loops.inner.deliberation import Deliberation, deliberate
+from loops.inner.diagnosis import diagnose
+from loops.inner.evidence import Problem
+from loops.inner.trust import basis_of
+from loops.inner.verify import LocalWorkers, drive
+from schemas.ndt import ConflictKind, Layer, NdtShard, NdtShardResult, Verdict
+from schemas.strategies import ConfigChange, Direction, Guard, Objective, Strategy
+from tests.unit import inner_fakes as fake
+from tests.unit import test_loops_evaluate as small
+
+POWER, THROUGHPUT = "PEE.AvgPower", "DRB.UEThpDl"
+NEIGHBOURS = ((1,), (0, 2), (1,))  # three cells in a row
+AREA = area_of(fake.CELLS, NEIGHBOURS)
+
+
+def saves(name: str, cell: int = 0, priority: int = 5, value: str = "LOCKED") -> Strategy:
+    """A strategy that is to save power by the state of one cell."""
+    change = ConfigChange(change_id="1", object=fake.CELLS[cell], attribute="administrativeState", value=value)
+    return fake.strategy(strategy_id=name, event_id=name, title=name, changes=[change], priority=priority)
+
+
+def speeds(name: str, cell: int = 1, priority: int = 5) -> Strategy:
+    """A strategy that is to raise throughput by the state of one cell."""
+    objective = Objective(kpi=THROUGHPUT, direction=Direction.UP, min_gain=0.02)
+    return saves(name, cell, priority, "UNLOCKED").model_copy(update={"objective": objective})
+
+
+@dataclass
+class Effects:
+    """Workers that answer as told: relative changes of KPIs and probabilities of harm, by strategy."""
+
+    gains: dict[str, dict[str, float]]
+    harm: dict[str, float] = field(default_factory=dict)
+    asked: list[NdtShard] = field(default_factory=list)
+
+    def send(self, shards: Sequence[NdtShard]) -> None:
+        self.asked += shards
+
+    def poll(self, timeout_s: float) -> list[NdtShardResult]:
+        out, self.asked = [self._answer(s) for s in self.asked], []
+        return out
+
+    def _answer(self, shard: NdtShard) -> NdtShardResult:
+        name = "joint" if shard.strategy.agent == "joint" else shard.strategy.strategy_id
+        told = fake.result(shard, p_harm=self.harm.get(name, 0.0), gain=0.0, gain_sd=0.001)
+        shape = (len(shard.scenario_classes), len(fake.KPIS), len(fake.CELLS) + 1)
+        candidate = np.array(told.candidate).reshape(shape)
+        for kpi, change in self.gains.get(name, {}).items():
+            candidate[:, fake.KPIS.index(kpi)] *= 1 + change
+        return told.model_copy(update={"candidate": candidate.ravel().tolist()})
+
+
+def verification(strategy: Strategy) -> Verification:
+    job = fake.job()
+    return Verification(type(job)(strategy, job.revision, job.design, job.cells), fake.basis())
+
+
+def run(
+    strategies: Sequence[Strategy], effects: Effects, under_way: Sequence[Strategy] = ()
+) -> tuple[dict[str, Verification], Deliberation]:
+    """Verify strategies alone, then deliberate."""
+    done = [verification(s) for s in strategies]
+    assert drive(done, effects, effects, lambda: False)
+    found = deliberate(
+        done, under_way, AREA, verification, lambda i: drive(i, effects, effects, lambda: False), Patience()
+    )
+    assert found is not None
+    return {v.job.strategy.strategy_id: v for v in done}, found
+
+
+def verdict(of: Verification) -> Verdict:
+    assert of.report is not None
+    return of.report.verdict
+
+
+def test_strategies_that_go_well_together_are_no_conflict() -> None:
+    effects = Effects({"a": {POWER: -0.05}, "b": {POWER: -0.05}, "joint": {POWER: -0.1}})
+    verified, found = run([saves("a", 0), saves("b", 1)], effects)
+    assert found.conflicts == []
+    assert {verdict(v) for v in verified.values()} == {Verdict.APPROVED}
+
+
+def test_what_lies_apart_is_not_verified_together() -> None:
+    area = area_of(fake.CELLS, ((), (), ()))
+    found = rivals([verification(saves("a", 0)), verification(saves("b", 2))], [], area)
+    assert pairs(found) == []
+
+
+def test_the_same_attribute_set_to_different_values_is_a_direct_conflict_for_the_higher_priority() -> None:
+    effects = Effects({"low": {POWER: -0.09}, "high": {POWER: -0.05}})
+    verified, found = run([saves("low"), saves("high", priority=8, value="SHUTTING_DOWN")], effects)
+    (conflict,) = found.conflicts
+    assert (conflict.kind, conflict.resolution) == (ConflictKind.DIRECT, "priority")
+    assert (conflict.kept, conflict.deferred) == (["high"], ["low"])
+    assert verdict(verified["low"]) is Verdict.INCONCLUSIVE
+    report = verified["low"].report
+    assert report is not None
+    assert "direct conflict with «high»" in report.reason
+    assert report.diagnosis is None  # nothing is wrong with it
+
+
+def test_one_that_takes_back_what_the_other_gains_is_an_indirect_conflict() -> None:
+    effects = Effects(
+        {
+            "save": {POWER: -0.05},
+            "speed": {THROUGHPUT: 0.05, POWER: 0.04},
+            "joint": {THROUGHPUT: 0.05, POWER: -0.03},
+        }
+    )
+    verified, found = run([saves("save"), speeds("speed", priority=7)], effects)
+    (conflict,) = found.conflicts
+    assert (conflict.kind, conflict.kpi) == (ConflictKind.INDIRECT, POWER)
+    assert "takes back 4.0%" in conflict.detail
+    assert conflict.resolution == "joint", "together they give both most of what each wants"
+    (joint,) = found.joint
+    assert verdict(joint) is Verdict.APPROVED
+    assert {verdict(v) for v in verified.values()} == {Verdict.INCONCLUSIVE}
+    assert joint.job.strategy.strategy_id in conflict.kept
+
+
+def test_harm_that_only_both_together_do_is_an_implicit_conflict() -> None:
+    effects = Effects({"a": {POWER: -0.05}, "b": {POWER: -0.08}, "joint": {POWER: -0.13}}, {"joint": 0.9})
+    verified, found = run([saves("a", 0), saves("b", 2)], effects)
+    (conflict,) = found.conflicts
+    assert conflict.kind is ConflictKind.IMPLICIT
+    assert (conflict.kpi, conflict.cell) == (THROUGHPUT, fake.CELLS[1])
+    assert conflict.resolution == "alone"
+    assert conflict.kept == ["b"], "of equals the one that gives more"
+    assert verdict(verified["b"]) is Verdict.APPROVED
+    assert verdict(verified["a"]) is Verdict.INCONCLUSIVE
+
+
+def test_what_is_in_roll_out_stays() -> None:
+    effects = Effects({"new": {POWER: -0.05}, "joint": {POWER: -0.1}}, {"joint": 0.9})
+    verified, found = run([saves("new", 0, priority=10)], effects, under_way=[saves("old", 2, priority=1)])
+    (conflict,) = found.conflicts
+    assert (conflict.kept, conflict.deferred) == (["old"], ["new"])
+    assert verdict(verified["new"]) is Verdict.INCONCLUSIVE
+
+
+def test_two_as_one_have_all_changes_once_and_the_guards_of_both() -> None:
+    joint = together(saves("a", 0), saves("b", 1))
+    assert [c.object for c in joint.changes] == fake.CELLS[:2]
+    assert joint == together(saves("a", 0), saves("b", 1))
+    assert clash_of(saves("a", 0), saves("b", 0)) is None, "the same value is no clash"
+
+
+# -- diagnosis
+
+
+def failed(p_harm: dict[str, float] | float, **update: object) -> Verification:
+    out = verification(saves("s"))
+    out.basis = fake.basis(**update)
+    waiting = out.start(0.0)
+    while waiting:
+        told = fake.result(waiting.pop(0), p_harm=p_harm)
+        waiting += out.receive(told, 0.0)
+    return out
+
+
+def layer(of: Verification) -> Layer | None:
+    found = diagnose(of)
+    return found.layer if found else None
+
+
+@pytest.mark.parametrize(
+    ("p_harm", "expected"),
+    [
+        ({"surge": 0.9}, Layer.ENVIRONMENT),
+        ({"cell_failure": 0.9, "nominal": 0.05}, Layer.ENVIRONMENT),
+        ({"radio_drift": 0.9}, Layer.MODEL),
+        (0.9, Layer.ALGORITHM),
+        ({"nominal": 0.8, "surge": 0.9}, Layer.ALGORITHM),
+    ],
+)
+def test_the_layer_follows_from_where_harm_shows(p_harm: dict[str, float] | float, expected: Layer) -> None:
+    found = diagnose(failed(p_harm))
+    assert found is not None
+    assert (found.layer, found.kpi, found.cell) == (expected, THROUGHPUT, fake.CELLS[1])
+
+
+def test_missing_telemetry_is_the_data_and_a_closed_gate_the_model() -> None:
+    assert layer(failed(0.0, problems=(Problem("5 of 9 cells are silent", Layer.DATA),))) is Layer.DATA
+    assert layer(failed(0.0, gate_open=False)) is Layer.MODEL
+
+
+def test_where_the_twin_misses_by_more_than_the_change_it_is_to_blame() -> None:
+    noise = {k: np.full(len(fake.CELLS) + 1, 1e9) for k in fake.KPIS}
+    assert layer(failed(0.9, noise_sd=noise)) is Layer.MODEL
+
+
+def test_what_was_approved_or_what_no_worker_answered_has_no_diagnosis() -> None:
+    assert layer(failed(0.0)) is None
+    lonely = Verification(fake.job(), fake.basis(), Patience(deadline_s=1.0, attempts=1))
+    lonely.start(0.0)
+    lonely.overdue(5.0)
+    assert lonely.report is not None
+    assert layer(lonely) is None
+
+
+def test_no_gain_worth_it_is_the_strategys_own_fault() -> None:
+    effects = Effects({"s": {POWER: 0.01}})
+    of = verification(saves("s"))
+    assert drive([of], effects, effects, lambda: False)
+    found = diagnose(of)
+    assert found is not None
+    assert (found.layer, found.kpi) == (Layer.ALGORITHM, POWER)
+
+
+def test_of_several_changes_the_harmful_one_is_found_by_leaving_each_out() -> None:
+    """Computed on a small twin: two cells lose a tenth of a decibel, a third most of its power."""
+    changes = [
+        ConfigChange(
+            change_id=str(c),
+            object=small.CELLS[c].replace("NRCellDU", "NRSectorCarrier"),
+            attribute="configuredMaxTxPower",
+            value=value,
+        )
+        for c, value in ((0, 39_000), (3, 39_000), (6, 8_000))
+    ]
+    slower = Guard(kpi=THROUGHPUT, direction=Direction.UP, relative=0.1)
+    cut = small.strategy(0).model_copy(update={"changes": changes, "strategy_id": "cut", "guards": [slower]})
+    twin = small.twin()
+    of = Verification(small.job(cut), basis_of(twin, twin.period_end_ms, strategy=cut))
+    workers = LocalWorkers({twin.revision: twin})
+    assert drive([of], workers, workers, lambda: False)
+    assert verdict(of) is Verdict.REJECTED
+    search = Ablation(of)
+    assert drive([search], workers, workers, lambda: False)
+    assert search.cause is not None
+    assert [c.change_id for c in search.cause.changes] == ["6"]
+    found = diagnose(of, search.cause)
+    assert found is not None
+    assert found.layer is Layer.ALGORITHM
+    assert "configuredMaxTxPower" in found.change
+    assert found.share > 0.5
+
+
+def test_a_search_that_no_worker_answers_ends_without_a_cause() -> None:
+    of = failed(0.9)
+    two = [saves("s", c).changes[0] for c in (0, 2)]
+    of.job = type(of.job)(of.job.strategy.model_copy(update={"changes": two}), 10, of.job.design, 20)
+    search = Ablation(of, Patience(deadline_s=1.0, attempts=2))
+    assert search.start(0.0)
+    assert search.overdue(0.5) == []
+    assert {s.attempt for s in search.overdue(2.0)} == {2}
+    assert search.overdue(4.0) == []
+    assert search.done
+    assert search.cause is None
