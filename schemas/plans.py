@@ -13,9 +13,11 @@ from schemas.strategies import ConfigChange
 class PlanState(StrEnum):
     """States of a plan in the outer loop."""
 
+    AWAITING = "AWAITING"  # verified, waiting for a person to approve it
     PENDING = "PENDING"  # approved, waiting for its turn
     PUSHING = "PUSHING"  # commands of the present stage are out
     HOLDING = "HOLDING"  # stage applied, being watched
+    STANDING = "STANDING"  # a schedule or policy in force; the changes it brings forth have plans of their own
     ROLLING_BACK = "ROLLING_BACK"  # fallback commands are out
     COMPLETED = "COMPLETED"
     ROLLED_BACK = "ROLLED_BACK"
@@ -23,6 +25,7 @@ class PlanState(StrEnum):
     CANCELLED = "CANCELLED"  # verdict expired or a conflict before anything was pushed
 
 
+# Nothing happens to these by itself; a person may still order a completed one to be rolled back.
 TERMINAL = frozenset({PlanState.COMPLETED, PlanState.ROLLED_BACK, PlanState.FAILED, PlanState.CANCELLED})
 
 

@@ -4,8 +4,8 @@ Delivery order, for each period that the inner loop has finished (docs/outer_loo
 after a step, and which test kills it there):
 
 1. in one database transaction: make plans of new approved verdicts, see what the network reported, take in answers that
-   came late, advance every plan; write plans, transitions, commands, outcomes, alerts and audit, each event with its
-   outbox row;
+   came late, carry out a person's orders, advance every plan; write plans, transitions, commands, outcomes, alerts and
+   audit, each event with its outbox row;
 2. publish the outbox: commands leave;
 3. as answers come, in one transaction each: take them into the plans, with the position they were read to;
    publish what follows;
@@ -19,6 +19,7 @@ the answers that are missing. On start: claim the network (one outer loop acts, 
 import threading
 import time
 from contextlib import ExitStack, closing
+from dataclasses import replace
 
 import structlog
 
@@ -30,13 +31,15 @@ from infra.roles.publishing import OutboxPublisher
 from infra.storage import progress
 from infra.storage.database import Connection, Database
 from infra.storage.exceptions import ProgressTimeout
-from infra.storage.plans import approved_without_plan, open_plans, record, write_audit
+from infra.storage.orders import OrderAnswer, answer, open_orders
+from infra.storage.plans import approved_without_plan, load_plan, open_plans, record, write_audit
 from infra.topologies import load_topology
 from loops.exceptions import LoopError
 from loops.inner.guards import in_force
-from loops.outer.engine import acknowledge, admit, advance_all
+from loops.outer.engine import acknowledge, admit, advance_all, held
 from loops.outer.inputs import Inputs, Step
 from loops.outer.neighbours import NeighbourGraph, neighbour_graph
+from loops.outer.orders import carry_out
 from loops.outer.plan import Plan, plan_from
 from schemas.plans import ConfigAck
 from schemas.topics import CONFIG_ACKS, TOPICS
@@ -156,12 +159,29 @@ class _Work:
         plans = [s.plan for s in steps] if late else plans
         admitted = self._admit(connection, inputs)
         plans += [s.plan for s in admitted]
+        plans, ordered = self._orders(connection, plans, inputs)
         advanced = advance_all(plans, inputs, self._graph, self._policy)
         before = {p.plan_id: p for p in plans}
         moved = [*admitted, *(s for s in advanced if s.plan != before[s.plan.plan_id])]
         for step in moved:
             record(connection, NAME, step, period_end_ms)
-        return [s.plan for s in advanced if not s.plan.done], [*steps, *moved], inputs
+        return [s.plan for s in advanced if not s.plan.done], [*steps, *ordered, *moved], inputs
+
+    def _orders(self, connection: Connection, plans: list[Plan], inputs: Inputs) -> tuple[list[Plan], list[Step]]:
+        """Carry out what people have ordered; the open plans after it."""
+        network, period_end_ms = self._context.network_id, inputs.period_end_ms
+        current = {p.plan_id: p for p in plans}
+        steps = []
+        for asked in open_orders(connection, network):
+            plan = current.get(asked.plan_id) or load_plan(connection, network, asked.plan_id)
+            busy = held(p for p in current.values() if p.plan_id != plan.plan_id)
+            told = carry_out(plan, asked.order, replace(inputs, busy=busy), self._graph, self._policy)
+            answer(connection, network, asked.order_id, OrderAnswer(told.text, told.done), period_end_ms)
+            if told.done:
+                record(connection, NAME, told.step, period_end_ms)
+                steps.append(told.step)
+                current[plan.plan_id] = told.step.plan
+        return [p for p in current.values() if not p.done], steps
 
     def _take_in(self, connection: Connection, plans: list[Plan], acks: list[ConfigAck], inputs: Inputs) -> list[Step]:
         """Give answers to the plans, and keep the position they were read to."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from infra.roles.base import Context
 from infra.storage.database import Connection
+from infra.storage.plans import hurt_parents
 from infra.storage.revisions import PostgresSnapshotStore, latest_revision
 from infra.storage.timeseries import read_kpis
 from loops.outer.history import KpiHistory, history_from_rows
@@ -65,6 +66,7 @@ class Sight:
             history=history,
             actual=known.configuration,
             out_of_service=known.out_of_service,
+            hurt=hurt_parents(connection, context.network_id),
         )
 
     def known_at(self, connection: Connection, revision: int) -> Known:

@@ -13,11 +13,11 @@ from infra.storage import outbox
 from infra.storage.alerts import save_alert
 from infra.storage.database import Connection
 from infra.storage.exceptions import StorageError
-from infra.storage.rows import find, find_one, upsert
+from infra.storage.rows import find, find_one, insert_once, upsert
 from loops.outer.inputs import Note, Step
 from loops.outer.plan import Plan
 from schemas.ndt import NdtReport
-from schemas.plans import TERMINAL
+from schemas.plans import TERMINAL, PlanState
 from schemas.strategies import Guard, Strategy
 from schemas.topics import CONFIG_COMMANDS, OUTCOMES, PLANS
 
@@ -65,6 +65,12 @@ def record(connection: Connection, role: str, step: Step, time_ms: int) -> None:
         row = outcome.model_dump(exclude={"event_id", "controls", "time_ms"})
         upsert(connection, "outcomes", {**row, "at_ms": outcome.time_ms})
         outbox.enqueue(connection, role, OUTCOMES.name, OUTCOMES.key_of(outcome), outcome, outcome.event_id)
+    if step.diagnosis:
+        row = {
+            "network_id": plan.network_id, "subject": plan.plan_id, "strategy_id": plan.strategy.strategy_id,
+            "layer": step.diagnosis.layer.value, "body": step.diagnosis, "period_end_ms": time_ms,
+        }  # fmt: skip
+        insert_once(connection, "diagnoses", row)
     for told in step.alerts:
         save_alert(connection, role, told, time_ms)
     for note in _notes(step):
@@ -147,6 +153,23 @@ def all_plans(connection: Connection, network_id: str, states: Iterable[str] = (
         key["state"] = wanted
     rows = find(connection, "plans", key, order_by=("-updated_ms", "plan_id"))
     return [Plan.model_validate(row["body"]) for row in rows]
+
+
+def standing_plans(connection: Connection, network_id: str, region: str) -> list[Plan]:
+    """Schedules and policies of a region that are in force and not paused."""
+    found = all_plans(connection, network_id, [PlanState.STANDING.value])
+    here = [p for p in found if p.strategy.region == region and not p.paused_by]
+    return sorted(here, key=lambda p: p.plan_id)
+
+
+def hurt_parents(connection: Connection, network_id: str) -> frozenset[str]:
+    """Standing strategies of which a change was rolled back or failed."""
+    rows = connection.execute(
+        "SELECT DISTINCT body->'strategy'->>'parent' FROM plans WHERE network_id = %s AND state = ANY(%s) "
+        "AND coalesce(body->'strategy'->>'parent', '') <> ''",
+        (network_id, [PlanState.ROLLING_BACK.value, PlanState.ROLLED_BACK.value, PlanState.FAILED.value]),
+    )
+    return frozenset(str(row[0]) for row in rows)
 
 
 def approved_without_plan(connection: Connection, network_id: str, until_ms: int) -> list[Approved]:

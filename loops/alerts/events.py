@@ -14,6 +14,7 @@ class Kind(StrEnum):
     """CloudEvents types of twinloop."""
 
     CHANGE_VERIFIED = "io.twinloop.change.verified"
+    APPROVAL_NEEDED = "io.twinloop.approval.needed"
     STAGE_PROMOTED = "io.twinloop.stage.promoted"
     PLAN_COMPLETED = "io.twinloop.plan.completed"
     PLAN_ROLLED_BACK = "io.twinloop.plan.rolledback"
@@ -28,6 +29,7 @@ class Kind(StrEnum):
 
 SEVERITY: Mapping[Kind, str] = {
     Kind.CHANGE_VERIFIED: "info",
+    Kind.APPROVAL_NEEDED: "warning",
     Kind.STAGE_PROMOTED: "info",
     Kind.PLAN_COMPLETED: "info",
     Kind.PLAN_ROLLED_BACK: "warning",

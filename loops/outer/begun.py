@@ -56,6 +56,8 @@ def holding(run: Run) -> None:
         return run.wait(f"held without {why}")
     if judgement.decision is Decision.HOLD:
         return run.wait(judgement.reason)
+    if plan.paused_by:
+        return run.wait(f"paused by {plan.paused_by}")
     if found is None or not found.complete:
         return _wait_or_roll_back(run, "the network does not report the stage's values yet")
     return _promote(run, judgement.reason)

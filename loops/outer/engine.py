@@ -8,20 +8,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from loops.alerts.events import Kind
+from loops.outer.approval import needs_person
 from loops.outer.begun import holding, pushing, rolling_back, stage_in_force
 from loops.outer.inputs import Inputs, Note, Step
 from loops.outer.neighbours import NeighbourGraph
-from loops.outer.pending import pending
+from loops.outer.pending import awaiting, pending
 from loops.outer.plan import CommandStatus, Plan, PushedCommand
 from loops.outer.run import Run
 from loops.outer.settings import OuterSettings
+from loops.outer.standing import standing
 from schemas.plans import AckStatus, ConfigAck, PlanState
 
 
 def admit(plan: Plan, inputs: Inputs, graph: NeighbourGraph, settings: OuterSettings) -> Step:
-    """A new plan becomes PENDING, and its change is announced as verified."""
+    """A new plan becomes PENDING, or AWAITING a person, and its change is announced as verified."""
     run = Run(plan, inputs, graph, settings)
-    run.go(PlanState.PENDING, "verdict approved")
+    if why := needs_person(plan, graph, settings.approval):
+        run.go(PlanState.AWAITING, f"verdict approved; a person must approve: {why}")
+        summary = f"«{plan.strategy.title}» was verified; `twinloop plans approve {plan.plan_id}` lets it begin: {why}"
+        run.tell(Kind.APPROVAL_NEEDED, summary, agent=plan.strategy.agent)
+    else:
+        run.go(PlanState.PENDING, "verdict approved")
     run.tell(Kind.CHANGE_VERIFIED, f"«{plan.strategy.title}» was verified: approved", agent=plan.strategy.agent)
     return run.step()
 
@@ -33,6 +40,10 @@ def advance(plan: Plan, inputs: Inputs, graph: NeighbourGraph, settings: OuterSe
     run = Run(plan, inputs, graph, settings)
     run.set(advanced_ms=inputs.period_end_ms)
     match plan.state:
+        case PlanState.AWAITING:
+            awaiting(run)
+        case PlanState.STANDING:
+            standing(run)
         case PlanState.PENDING:
             pending(run)
         case PlanState.PUSHING:

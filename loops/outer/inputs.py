@@ -7,6 +7,7 @@ from loops.outer.history import KpiHistory
 from loops.outer.judgement import Judgement
 from loops.outer.plan import Plan, Values
 from schemas.alerts import Alert
+from schemas.ndt import Diagnosis
 from schemas.plans import ConfigCommand, Outcome, PlanTransition
 
 
@@ -30,6 +31,8 @@ class Inputs:
         Cells that an alarm says are out of service.
     busy
         Cells that other plans lock.
+    hurt
+        Standing strategies of which a change was rolled back.
     """
 
     period_end_ms: int
@@ -40,6 +43,7 @@ class Inputs:
     actual: Values
     out_of_service: frozenset[str] = frozenset()
     busy: frozenset[str] = frozenset()
+    hurt: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Step:
     ----------
     commands
         To send, or to send again.
+    diagnosis
+        Why it is rolled back, where that begins and no person has ordered it.
     """
 
     plan: Plan
@@ -67,3 +73,4 @@ class Step:
     alerts: tuple[Alert, ...] = ()
     notes: tuple[Note, ...] = ()
     judgement: Judgement | None = None
+    diagnosis: Diagnosis | None = None

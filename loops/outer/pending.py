@@ -3,7 +3,14 @@
 from loops.alerts.events import Kind
 from loops.outer.reconcile import differing, same
 from loops.outer.run import Run, listed
+from loops.outer.standing import begin
 from schemas.plans import PlanState
+
+
+def awaiting(run: Run) -> None:
+    """Wait for a person as long as the verdict holds."""
+    if run.now > run.plan.valid_until_ms:
+        _cancel(run, "the verdict expired before a person approved it")
 
 
 def pending(run: Run) -> None:
@@ -12,6 +19,10 @@ def pending(run: Run) -> None:
     if run.now > plan.valid_until_ms:
         waited = f"; it had waited because {plan.reason}" if plan.reason else ""
         return _cancel(run, f"the verdict expired before anything was pushed{waited}")
+    if plan.paused_by:
+        return run.wait(f"paused by {plan.paused_by}")
+    if plan.strategy.standing:
+        return begin(run)
     if run.inputs.actual and (obstacle := _obstacle(run)):
         return _cancel(run, obstacle)
     reported = run.inputs.history.until(run.now).period_ends_ms

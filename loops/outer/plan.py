@@ -68,6 +68,7 @@ class Plan(Record):
     blind: int = 0  # periods of the present hold without usable data
     cause: str = ""  # why it is or was rolled back
     left_alone: tuple[AttributeValue, ...] = ()  # attributes that other hands set
+    paused_by: str = ""  # the person who paused it
 
     @property
     def stage(self) -> Stage:
@@ -157,7 +158,7 @@ def plan_from(
             f"job {report.job_id} says {report.verdict} on strategy {report.strategy_id}, which is no leave to push "
             f"{strategy.strategy_id}; verify that strategy first"
         )
-    stages = stages_of(strategy.changes, graph)
+    stages = () if strategy.standing else stages_of(strategy.changes, graph)
     area = graph.area(c for s in stages for c in s.cells)
     return Plan(
         network_id=strategy.network_id,

@@ -7,6 +7,7 @@ from typing import Any
 from loops.alerts.events import Kind, alert
 from loops.outer.commands import commands_for, reversal
 from loops.outer.comparison import Windows, windows
+from loops.outer.diagnosis import diagnose
 from loops.outer.ground import Ground
 from loops.outer.history import KpiHistory
 from loops.outer.inputs import Inputs, Note, Step
@@ -20,6 +21,7 @@ from loops.outer.states import check
 from schemas.alerts import Alert
 from schemas.levers import UNLOCKED
 from schemas.names import cell_of
+from schemas.ndt import Diagnosis
 from schemas.plans import ConfigCommand, Outcome, PlanState, PlanTransition
 from schemas.telemetry import AttributeValue
 
@@ -31,6 +33,7 @@ class Run:
         self.plan, self.inputs, self.graph, self.settings = plan, inputs, graph, settings
         self.judgement: Judgement | None = None
         self.notes: list[Note] = []
+        self.ordered = False  # by a person
         self._transitions: list[PlanTransition] = []
         self._commands: list[ConfigCommand] = []
         self._outcomes: tuple[Outcome, ...] = ()
@@ -55,7 +58,13 @@ class Run:
             alerts=tuple(self._alerts),
             notes=tuple(self.notes),
             judgement=self.judgement,
+            diagnosis=self._diagnosis(),
         )
+
+    def _diagnosis(self) -> Diagnosis | None:
+        if self.ordered or not any(t.to_state is PlanState.ROLLING_BACK for t in self._transitions):
+            return None
+        return diagnose(self.plan, self.judgement, self.inputs, sorted(self.alarmed()))
 
     # -- changing the plan
 

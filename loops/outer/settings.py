@@ -5,6 +5,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from loops.outer.approval import ApprovalSettings
 from schemas.strategies import Direction, Guard
 
 Scope = Literal["area", "treated", "cell"]
@@ -73,6 +74,7 @@ class OuterSettings(BaseModel):
     coverage: float = Field(default=0.6, gt=0, le=1, description="Share of the area's cells that a period must report")
     fewest_controls: int = Field(default=3, ge=1, description="With fewer control cells, before and after alone count")
     watches: tuple[Watch, ...] = DEFAULT_WATCHES
+    approval: ApprovalSettings = Field(default_factory=ApprovalSettings, description="What needs no person's approval")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -18,14 +18,21 @@ class Edge(NamedTuple):
 
 
 EDGES: tuple[Edge, ...] = (
-    Edge(None, S.PENDING, "verdict approved"),
+    Edge(None, S.PENDING, "verdict approved, rule suffices"),
+    Edge(None, S.AWAITING, "verdict approved, risk or blast radius asks for a person"),
+    Edge(S.AWAITING, S.PENDING, "a person approves"),
+    Edge(S.AWAITING, S.CANCELLED, "a person rejects, or the verdict expired"),
     Edge(S.PENDING, S.PUSHING, "turn has come, verdict still valid, gate open, fallback stored"),
-    Edge(S.PENDING, S.CANCELLED, "verdict expired, or the area was changed since"),
+    Edge(S.PENDING, S.CANCELLED, "verdict expired, the area was changed since, or a person says so"),
+    Edge(S.PENDING, S.STANDING, "schedule or policy comes into force"),
+    Edge(S.STANDING, S.COMPLETED, "its time is over"),
+    Edge(S.STANDING, S.CANCELLED, "a change it brought forth was rolled back, or a person says so"),
     Edge(S.PUSHING, S.HOLDING, "all commands of the stage in force"),
-    Edge(S.PUSHING, S.ROLLING_BACK, "refused or lost too often, alarm, other hands, waited too long"),
+    Edge(S.PUSHING, S.ROLLING_BACK, "refused or lost too often, alarm, other hands, waited too long, a person"),
     Edge(S.HOLDING, S.PUSHING, "promoted to the next stage"),
     Edge(S.HOLDING, S.COMPLETED, "last stage promoted"),
-    Edge(S.HOLDING, S.ROLLING_BACK, "harm, alarm, other hands, no data for too long"),
+    Edge(S.HOLDING, S.ROLLING_BACK, "harm, alarm, other hands, no data for too long, a person"),
+    Edge(S.COMPLETED, S.ROLLING_BACK, "a person orders it"),
     Edge(S.ROLLING_BACK, S.ROLLED_BACK, "the network reports the fallback"),
     Edge(S.ROLLING_BACK, S.FAILED, "the network refuses, or other hands hold an attribute"),
 )
@@ -46,7 +53,7 @@ def check(source: PlanState | None, target: PlanState) -> None:
     >>> check(PlanState.PENDING, PlanState.COMPLETED)
     Traceback (most recent call last):
     ...
-    loops.outer.exceptions.IllegalTransition: PENDING does not lead to COMPLETED but to PUSHING, CANCELLED
+    loops.outer.exceptions.IllegalTransition: PENDING does not lead to COMPLETED but to PUSHING, CANCELLED, STANDING
     """
     if (source, target) not in _REASONS:
         ways = ", ".join(successors(source)) or "nowhere, it is final"
