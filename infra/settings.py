@@ -187,6 +187,10 @@ class AlertSettings(Section):
     webhook_url: str | None = Field(default=None, description="Receives each alert as a CloudEvents JSON document")
     webhook_secret: SecretStr | None = Field(default=None, description="Key of the HMAC-SHA256 signature header")
     webhook_secret_file: Path | None = Field(default=None, description="File that holds the key")
+    alertmanager_url: str | None = Field(
+        default=None, description="Alertmanager to post to, e.g. http://127.0.0.1:9093 (v2 API)"
+    )
+    lasting_s: float = Field(default=3600.0, gt=0, description="How long an alert fires there that nothing ends")
     attempts: int = Field(default=5, ge=1, description="Deliveries tried before giving up")
     timeout_s: float = Field(default=5.0, gt=0, description="Longest wait for the receiver's answer")
 

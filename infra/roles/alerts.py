@@ -1,11 +1,13 @@
-"""The alerts role: what is worth telling reaches the topic ``alerts`` and, where one is set, a webhook.
+"""The alerts role: what is worth telling reaches the topic ``alerts`` and the channels that are set: a webhook,
+Alertmanager.
 
 1. for each new revision of the twin, in one transaction: alerts about the twin itself, their outbox rows, and the
    role's progress;
 2. publish the outbox;
-3. post alerts that the webhook has not got, oldest first, and note each in its row.
+3. post alerts that a channel has not got, oldest first, and note each in its row.
 
-Nobody waits for it. If it dies between a post and its note, the alert is posted again under the same id.
+Nobody waits for it. If it dies between a post and its note, the alert is posted again under the same id. Channels do
+not wait for each other: one that is down is tried again after ever longer pauses.
 """
 
 import threading
@@ -17,17 +19,19 @@ import structlog
 from infra.metrics import ALERTS
 from infra.roles.base import Context, keep_trying
 from infra.roles.publishing import OutboxPublisher
-from infra.settings import secret
+from infra.settings import AlertSettings, secret
 from infra.storage import progress
 from infra.storage.alerts import Pending, note_delivery, save_alert, skip_channel, undelivered
 from infra.storage.database import Database, claim
 from infra.storage.revisions import latest_revision, revisions_between
+from loops.alerts.alertmanager import Alertmanager
+from loops.alerts.channel import Channel, pause_s
 from loops.alerts.watch import from_revisions
-from loops.alerts.webhook import Webhook, pause_s
+from loops.alerts.webhook import Webhook
 from schemas.topics import TOPICS
 
 NAME = "alerts"
-CHANNEL = "webhook"
+CHANNELS = (Webhook.name, Alertmanager.name)
 _LOOK_EVERY_S = 0.25
 # Revisions looked at in one transaction: after a long absence there are many.
 _MOST = 500
@@ -60,21 +64,20 @@ class AlertsRole:
                     return
             context.transport.ensure_topics(TOPICS)
             publisher = stack.enter_context(closing(OutboxPublisher(context, NAME)))
-            deliveries = None
-            if settings.webhook_url is not None:
-                key = secret(settings.webhook_secret, settings.webhook_secret_file)
-                webhook = stack.enter_context(Webhook(settings.webhook_url, key, settings.timeout_s))
-                deliveries = _Deliveries(context, database, webhook)
+            channels = [stack.enter_context(closing(channel)) for channel in channels_of(settings)]
+            deliveries = [_Deliveries(context, database, channel) for channel in channels]
+            off = set(CHANNELS) - {c.name for c in channels}
             while True:
                 # Once more after the stop: what the loops told last is not left behind.
                 last = stop.is_set()
                 self._notice(database)
                 publisher.publish(database)
-                if deliveries is None:
+                if off:
                     with database.transaction() as connection:
-                        skip_channel(connection, context.network_id, CHANNEL)
-                else:
-                    deliveries.round()
+                        for name in off:
+                            skip_channel(connection, context.network_id, name)
+                for delivery in deliveries:
+                    delivery.round()
                 if last:
                     return
                 stop.wait(_LOOK_EVERY_S)
@@ -102,21 +105,38 @@ class AlertsRole:
             return claim(connection, f"{NAME}|{self._context.network_id}")
 
 
-class _Deliveries:
-    """Step 3: attempts, pauses between them, and when to give up."""
+def channels_of(settings: AlertSettings) -> list[Channel]:
+    """The channels that the settings name.
 
-    def __init__(self, context: Context, database: Database, webhook: Webhook) -> None:
+    Raises
+    ------
+    SettingsError
+        If a secret's file cannot be read.
+    """
+    out: list[Channel] = []
+    if settings.webhook_url is not None:
+        key = secret(settings.webhook_secret, settings.webhook_secret_file)
+        out.append(Webhook(settings.webhook_url, key, settings.timeout_s))
+    if settings.alertmanager_url is not None:
+        out.append(Alertmanager(settings.alertmanager_url, settings.timeout_s, settings.lasting_s))
+    return out
+
+
+class _Deliveries:
+    """Step 3 for one channel: attempts, pauses between them, and when to give up."""
+
+    def __init__(self, context: Context, database: Database, channel: Channel) -> None:
         self._network, self._most = context.network_id, context.settings.alerts.attempts
-        self._database, self._webhook = database, webhook
+        self._database, self._channel = database, channel
         self._due_s = 0.0
-        self._log = structlog.get_logger().bind(role=NAME, network=context.network_id)
+        self._log = structlog.get_logger().bind(role=NAME, network=context.network_id, channel=channel.name)
 
     def round(self) -> None:
         """Post what is waiting, in order, until the receiver fails; then pause, longer each time."""
         if time.monotonic() < self._due_s:
             return
         with self._database.transaction() as connection:
-            waiting = undelivered(connection, self._network, CHANNEL)
+            waiting = undelivered(connection, self._network, self._channel.name)
         for pending in waiting:
             if not self._deliver(pending):
                 break
@@ -124,7 +144,7 @@ class _Deliveries:
     def _deliver(self, pending: Pending) -> bool:
         """One attempt; whether the next alert may be tried."""
         told, attempts = pending.alert, pending.attempts + 1
-        result = self._webhook.attempt(told)
+        result = self._channel.attempt(told)
         if result.delivered:
             state = "delivered"
         elif result.hopeless or attempts >= self._most:
@@ -133,7 +153,9 @@ class _Deliveries:
         else:
             state = "pending"
             self._due_s = time.monotonic() + pause_s(attempts)
-        ALERTS.labels(CHANNEL, state.replace(" ", "_")).inc()
+            if attempts == 1:
+                self._log.warning("alert not delivered yet; it is tried again", alert=told.event_id, why=result.detail)
+        ALERTS.labels(self._channel.name, state.replace(" ", "_")).inc()
         with self._database.transaction() as connection:
-            note_delivery(connection, self._network, told.event_id, CHANNEL, state, attempts, result.detail)
+            note_delivery(connection, self._network, told.event_id, self._channel.name, state, attempts, result.detail)
         return state != "pending"

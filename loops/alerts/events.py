@@ -22,6 +22,10 @@ class Kind(StrEnum):
     PLAN_CANCELLED = "io.twinloop.plan.cancelled"
     CONFIGURATION_CONFLICT = "io.twinloop.configuration.conflict"
     CONFLICT_FOUND = "io.twinloop.conflict.found"
+    MODEL_PROMOTED = "io.twinloop.model.promoted"
+    MODEL_ROLLED_BACK = "io.twinloop.model.rolledback"
+    DRIFT = "io.twinloop.drift"
+    AGENT_SUSPENDED = "io.twinloop.agent.suspended"
     GATE_CLOSED = "io.twinloop.fidelity.gateclosed"
     GATE_OPENED = "io.twinloop.fidelity.gateopened"
     DEAD_LETTER_BURST = "io.twinloop.deadletters.burst"
@@ -37,6 +41,10 @@ SEVERITY: Mapping[Kind, str] = {
     Kind.PLAN_CANCELLED: "info",
     Kind.CONFIGURATION_CONFLICT: "critical",
     Kind.CONFLICT_FOUND: "warning",
+    Kind.MODEL_PROMOTED: "info",
+    Kind.MODEL_ROLLED_BACK: "warning",
+    Kind.DRIFT: "warning",
+    Kind.AGENT_SUSPENDED: "warning",
     Kind.GATE_CLOSED: "warning",
     Kind.GATE_OPENED: "info",
     Kind.DEAD_LETTER_BURST: "warning",
@@ -68,12 +76,7 @@ def alert(
     >>> a.time, a.labels["alertname"], a.labels["severity"]
     ('2023-11-14T22:14:00.000Z', 'PlanCompleted', 'info')
     """
-    labels = {
-        "alertname": "".join(word.capitalize() for word in kind.name.split("_")),
-        "network": network_id,
-        "severity": SEVERITY[kind],
-        "subject": subject,
-    }
+    labels = labels_of(kind, network_id, subject)
     return Alert(
         network_id=network_id,
         event_id=f"{kind.removeprefix('io.twinloop.')}/{subject}/{time_ms}",
@@ -86,6 +89,16 @@ def alert(
         annotations={"summary": summary},
         data=dict(data or {}),
     )
+
+
+def labels_of(kind: Kind, network_id: str, subject: str) -> dict[str, str]:
+    """What names a condition."""
+    return {
+        "alertname": "".join(word.capitalize() for word in kind.name.split("_")),
+        "network": network_id,
+        "severity": SEVERITY[kind],
+        "subject": subject,
+    }
 
 
 def fingerprint(labels: Mapping[str, str]) -> str:

@@ -1,15 +1,16 @@
-"""Alerts: what they say, and how they reach a webhook."""
+"""Alerts: what they say, and how they reach a webhook and Alertmanager."""
 
 import hashlib
 import hmac
-import socket
+import json
+from contextlib import closing
 
-import pytest
-
+from loops.alerts.alertmanager import ENDS, Alertmanager
 from loops.alerts.events import SEVERITY, Kind, alert, cloud_event, fingerprint
 from loops.alerts.watch import BURST, from_revisions
 from loops.alerts.webhook import CONTENT_TYPE, SIGNATURE, Webhook
 from schemas.twin import EventCounts, KpiFidelity, TwinUpdate
+from streams.clock import SettableClock
 from tests.webhooks import receiving
 
 TOLD = alert(Kind.PLAN_ROLLED_BACK, "demo", "plan-1", 1_700_000_040_000, "«Größer» was rolled back", {"cause": "harm"})
@@ -75,7 +76,7 @@ def test_a_burst_of_dead_letters_is_told_and_single_ones_are_not() -> None:
 
 
 def test_a_post_is_structured_and_signed() -> None:
-    with receiving() as receiver, Webhook(receiver.url, "s3cret") as webhook:
+    with receiving() as receiver, closing(Webhook(receiver.url, "s3cret")) as webhook:
         assert webhook.attempt(TOLD).delivered
     (post,) = receiver.posts
     assert post.headers["Content-Type"] == CONTENT_TYPE
@@ -85,26 +86,26 @@ def test_a_post_is_structured_and_signed() -> None:
 
 
 def test_without_a_secret_there_is_no_signature() -> None:
-    with receiving() as receiver, Webhook(receiver.url) as webhook:
+    with receiving() as receiver, closing(Webhook(receiver.url)) as webhook:
         assert webhook.attempt(TOLD).delivered
     assert SIGNATURE not in receiver.posts[0].headers
 
 
-@pytest.mark.parametrize(("status", "hopeless"), [(500, False), (503, False), (429, False), (404, True), (302, True)])
-def test_an_answer_says_whether_trying_again_helps(status: int, hopeless: bool) -> None:
-    with receiving() as receiver, Webhook(receiver.url) as webhook:
-        receiver.statuses = [status]
-        result = webhook.attempt(TOLD)
-    assert (result.delivered, result.hopeless) == (False, hopeless)
+def test_alertmanager_is_told_what_begins_and_what_that_ends() -> None:
+    clock = SettableClock(1_800_000_000_000)
+    opened = alert(Kind.GATE_OPENED, "demo", "region 1", 1_700_000_040_000, "open again")
+    with receiving() as receiver, closing(Alertmanager(receiver.url, lasting_s=60, clock=clock)) as manager:
+        assert manager.attempt(opened).delivered
+    (post,) = receiver.posts
+    begun, ended = json.loads(post.body)
+    assert fingerprint(begun["labels"]) == opened.fingerprint
+    assert begun["startsAt"] == "2027-01-15T08:00:00+00:00"
+    assert begun["endsAt"] == "2027-01-15T08:01:00+00:00"
+    assert begun["annotations"]["event_time"] == opened.time
+    assert ended["labels"]["alertname"] == "GateClosed"
+    assert ended["endsAt"] == begun["startsAt"]
+    assert fingerprint(ended["labels"]) == alert(Kind.GATE_CLOSED, "demo", "region 1", 1, "").fingerprint
 
 
-def test_a_receiver_that_is_away_is_no_error_and_its_address_is_not_told() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}/token-abc"
-        with Webhook(url, timeout_s=1) as webhook:
-            result = webhook.attempt(TOLD)
-    assert (result.delivered, result.hopeless) == (False, False)
-    assert "token-abc" not in result.detail
-    with Webhook("no-scheme/token-abc") as webhook:
-        assert webhook.attempt(TOLD).hopeless
+def test_what_is_ended_is_never_ended_by_itself() -> None:
+    assert all(kind not in ends for kind, ends in ENDS.items())
