@@ -141,6 +141,12 @@ class Strategy(Event):
         return self.kind != "change"
 
     @property
+    def must_gain(self) -> bool:
+        """Whether it has to bring its gain at once. What is standing gains when its time comes, and a change that it
+        brings forth is a part of it: these must only do no harm."""
+        return not self.standing and not self.parent
+
+    @property
     def all_changes(self) -> list[ConfigChange]:
         """Every change it may make, whatever its kind."""
         parts = [self.changes, *(e.changes for e in self.schedule), *(r.changes for r in self.rules)]

@@ -155,17 +155,22 @@ def fit_trend(
     return {"level": level, "trend": trend, "day_sum": day_sum, "day_weight": day_weight}
 
 
-def growth(environment: Environment, period_end_ms: int, step_ms: int, horizon: int, damping: float) -> Tensor:
-    """[T] factor on the present demand, 1 to `horizon` periods ahead.
+def seen_at(environment: Environment, time_ms: int) -> bool:
+    """Whether demand was ever observed at that time of day."""
+    return bool(environment.day_weight[day_bin(time_ms)] > 0)
+
+
+def growth(environment: Environment, period_end_ms: int, step_ms: int, steps: Tensor, damping: float) -> Tensor:
+    """[T] factor on the present demand, so many periods ahead ([T] whole numbers from 1 on).
 
     The damped trend, or the shape of the day where the half hours ahead were seen on an earlier day.
     """
-    ahead = torch.arange(1, horizon + 1, dtype=torch.float64)
+    ahead = steps.double()
     # The sum of a damped trend over k periods.
     factor = damping * (1 - damping**ahead) / (1 - damping) if damping < 1 else ahead
     log = environment.trend * factor
     now = day_bin(period_end_ms)
-    bins = [day_bin(period_end_ms + k * step_ms) for k in range(1, horizon + 1)]
+    bins = [day_bin(period_end_ms + k * step_ms) for k in steps.tolist()]
     mean = environment.day_sum / environment.day_weight.clamp_min(1e-9)
     for k, b in enumerate(bins):
         if b != now and bool(environment.day_weight[b] > 0) and bool(environment.day_weight[now] > 0):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from twin_core.configuration import Configuration
+from twin_core.control import Control
 from twin_core.demand_fit import growth
 from twin_core.exceptions import InvalidConfiguration
 from twin_core.kpis import KPIS, THROUGHPUT, USERS, kpi_index
@@ -61,20 +62,28 @@ def _mean_over_time(kpis: Tensor, time: int) -> Tensor:
 
 
 def rollout(
-    twin: Twin, configuration: Configuration, scenarios: Scenarios, device: torch.device | str = "cpu"
+    twin: Twin,
+    control: Configuration | Control,
+    scenarios: Scenarios,
+    device: torch.device | str = "cpu",
+    ahead: Tensor | None = None,
 ) -> Trajectory:
-    """Roll a configuration out over perturbed worlds, starting after the twin's latest period.
+    """Roll a configuration, or what holds the levers by itself, out over perturbed worlds.
+
+    The roll-out starts after the twin's latest period.
 
     Parameters
     ----------
     twin
         Network and environment; its own configuration says where users are at home.
-    configuration
-        The one to try; for a baseline the twin's own.
+    control
+        The configuration to try, or a schedule or policy; for a baseline the twin's own configuration.
     scenarios
         Perturbations; the same for baseline and candidate gives paired results.
     device
         "cpu" or "cuda".
+    ahead
+        [T] how many periods ahead each step lies; 1, 2, …, T by default, or as the control says.
 
     Raises
     ------
@@ -84,52 +93,122 @@ def rollout(
         If the configuration is of another network.
     """
     cells = len(twin.network.cells)
-    if configuration.cio_db.shape != (cells, cells):
-        raise InvalidConfiguration(
-            f"the configuration is for {configuration.cio_db.shape[0]} cells, the twin has {cells}; "
-            "derive it from the twin's"
-        )
     scenarios.check(cells)
-    return _RollOut(twin, configuration, scenarios, torch.device(device)).run()
+    if ahead is None:
+        ahead = None if isinstance(control, Configuration) else control.ahead(scenarios.horizon)
+    if ahead is None:
+        ahead = torch.arange(1, scenarios.horizon + 1)
+    run = _RollOut(twin, scenarios, ahead, torch.device(device))
+    if not isinstance(control, Configuration):
+        return run.controlled(control)
+    if control.cio_db.shape != (cells, cells):
+        raise InvalidConfiguration(
+            f"the configuration is for {control.cio_db.shape[0]} cells, the twin has {cells}; derive it from the twin's"
+        )
+    return run.held(control)
+
+
+class _Radio:
+    """One configuration in the radio of each scenario, prepared once where scenarios share it."""
+
+    def __init__(self, roll_out: "_RollOut", configuration: Configuration) -> None:
+        self._of, self.configuration = roll_out, configuration
+        twin = roll_out.twin
+        same = configuration is twin.configuration
+        self.rsrp = (
+            twin.rsrp_dbm if same else corrected_rsrp(twin.network, twin.environment, configuration, twin.settings)
+        )
+        self._unshifted: dict[bytes, Physics] = {}
+
+    def physics(self, row: int, up: Tensor) -> Physics:
+        """Radio of a scenario while these cells are up ([C])."""
+        twin = self._of.twin
+        offset = self._of.scenarios.path_loss_offset_db[row]
+        on_air = self.configuration.active & twin.environment.in_service & up
+        key = on_air.numpy().tobytes()
+        shifted = bool(offset.any())
+        if not shifted and key in self._unshifted:
+            return self._unshifted[key]
+        physics = Physics.of(
+            twin.network,
+            twin.environment,
+            self.configuration,
+            twin.settings,
+            rsrp=self.rsrp - offset,
+            usual_rsrp=twin.rsrp_dbm,
+            on_air=on_air,
+            dtype=self._of.dtype,
+            device=self._of.device,
+        )
+        if not shifted:
+            self._unshifted[key] = physics
+        return physics
 
 
 class _RollOut:
     """What all scenarios of one roll-out share."""
 
-    def __init__(self, twin: Twin, configuration: Configuration, scenarios: Scenarios, device: torch.device) -> None:
-        self.twin, self.configuration, self.scenarios, self.device = twin, configuration, scenarios, device
+    def __init__(self, twin: Twin, scenarios: Scenarios, ahead: Tensor, device: torch.device) -> None:
+        self.twin, self.scenarios, self.device = twin, scenarios, device
         self.dtype = torch.float32 if twin.settings.roll_out_dtype == "float32" else torch.float64
-        same = configuration is twin.configuration
-        self.rsrp = (
-            twin.rsrp_dbm if same else corrected_rsrp(twin.network, twin.environment, configuration, twin.settings)
-        )
         self.home = self._there(twin.physics.attachment.dense(len(twin.network.cells)).T)
         self.ahead = self._there(
             growth(
                 twin.environment,
                 twin.period_end_ms,
                 twin.network.topology.granularity_s * 1000,
-                scenarios.horizon,
+                ahead,
                 twin.settings.calibration.trend_damping,
             )
         )
         self.demand = self._there(twin.environment.demand_kbps)
         self.users = self._there(twin.environment.users)
         self.start = self._there(twin.environment.load)
-        self._unshifted: dict[bytes, Physics] = {}
+        s, t, cells = scenarios.demand_factor.shape
+        self._kpis = torch.empty(s, t, len(KPIS), cells, dtype=torch.float64)
+        self._network = torch.empty(s, t, len(KPIS), dtype=torch.float64)
+        self._converged = torch.ones(s, dtype=torch.bool)
+        self._iterations = torch.zeros(s, dtype=torch.long)
 
     def _there(self, tensor: Tensor) -> Tensor:
         return tensor.to(device=self.device, dtype=self.dtype).contiguous()
 
-    def run(self) -> Trajectory:
-        s, t, cells = self.scenarios.demand_factor.shape
-        kpis = torch.empty(s, t, len(KPIS), cells, dtype=torch.float64)
-        network = torch.empty(s, t, len(KPIS), dtype=torch.float64)
-        converged = torch.ones(s, dtype=torch.bool)
-        iterations = torch.zeros(s, dtype=torch.long)
+    @property
+    def _trajectory(self) -> Trajectory:
+        return Trajectory(self._kpis, self._network, self._converged, self._iterations)
+
+    def held(self, configuration: Configuration) -> Trajectory:
+        """One configuration throughout."""
+        radio = _Radio(self, configuration)
         for rows in self._blocks():
-            self._roll(rows, kpis, network, converged, iterations)
-        return Trajectory(kpis, network, converged, iterations)
+            demand, users = self._traffic(rows)
+            up = self.scenarios.cell_up[rows[0]]
+            before: Physics | None = None
+            backlog: Tensor | None = None
+            for start, end in _segments(up):
+                physics = radio.physics(rows[0], up[start])
+                backlog = self._span(rows, start, end, before, physics, demand, users, backlog)
+                before = physics
+        return self._trajectory
+
+    def controlled(self, control: Control) -> Trajectory:
+        """A control that looks at each period before the next: scenario by scenario, period by period."""
+        radios: dict[int, _Radio] = {}
+        for row in range(len(self.scenarios)):
+            course = control.begin()
+            demand, users = self._traffic([row])
+            up = self.scenarios.cell_up[row]
+            before: Physics | None = None
+            backlog: Tensor | None = None
+            for t in range(self.scenarios.horizon):
+                configuration = course.configuration(t, self._kpis[row, t - 1] if t else None)
+                # The radio keeps its configuration, so that an id is never another's.
+                if id(configuration) not in radios:
+                    radios[id(configuration)] = _Radio(self, configuration)
+                physics = radios[id(configuration)].physics(row, up[t])
+                backlog = self._span([row], t, t + 1, before, physics, demand, users, backlog)
+                before = physics
+        return self._trajectory
 
     def _blocks(self) -> Iterator[list[int]]:
         """Scenarios that may be computed together: each alone on the CPU, those with the same radio on CUDA."""
@@ -142,29 +221,6 @@ class _RollOut:
             alike.setdefault(key, []).append(i)
         for rows in alike.values():
             yield from (rows[k : k + _CUDA_BLOCK] for k in range(0, len(rows), _CUDA_BLOCK))
-
-    def _physics(self, row: int, up: Tensor) -> Physics:
-        """Radio of a scenario while these cells are up ([C])."""
-        offset = self.scenarios.path_loss_offset_db[row]
-        on_air = self.configuration.active & self.twin.environment.in_service & up
-        key = on_air.numpy().tobytes()
-        shifted = bool(offset.any())
-        if not shifted and key in self._unshifted:
-            return self._unshifted[key]
-        physics = Physics.of(
-            self.twin.network,
-            self.twin.environment,
-            self.configuration,
-            self.twin.settings,
-            rsrp=self.rsrp - offset,
-            usual_rsrp=self.twin.rsrp_dbm,
-            on_air=on_air,
-            dtype=self.dtype,
-            device=self.device,
-        )
-        if not shifted:
-            self._unshifted[key] = physics
-        return physics
 
     def _traffic(self, rows: list[int]) -> tuple[Tensor, Tensor]:
         """[S, T, P] demand in kbit/s and users."""
@@ -183,24 +239,28 @@ class _RollOut:
             users = users + extra * users.sum(dim=-1, keepdim=True)
         return demand, users
 
-    def _roll(self, rows: list[int], kpis: Tensor, network: Tensor, converged: Tensor, iterations: Tensor) -> None:
-        demand, users = self._traffic(rows)
-        up = self.scenarios.cell_up[rows[0]]
-        before: Physics | None = None
-        backlog: Tensor | None = None
-        where = torch.tensor(rows)
-        for start, end in _segments(up):
-            physics = self._physics(rows[0], up[start])
-            here, there = demand[:, start:end], users[:, start:end]
-            if before is not None and backlog is not None:
-                backlog = _moved(backlog, before, physics, here[:, 0])
-            loads = physics.loads(here, there, self.start, backlog)
-            by_cell, whole = physics.kpis(loads, here, there)
-            kpis[where, start:end] = by_cell.to("cpu", torch.float64)
-            network[where, start:end] = whole.to("cpu", torch.float64)
-            converged[where] &= loads.converged
-            iterations[where] = iterations[where].clamp_min(loads.iterations)
-            before, backlog = physics, loads.backlog_kbps[:, -1]
+    def _span(
+        self,
+        rows: list[int],
+        start: int,
+        end: int,
+        before: Physics | None,
+        physics: Physics,
+        demand: Tensor,
+        users: Tensor,
+        backlog: Tensor | None,
+    ) -> Tensor:
+        """Periods over which nothing changes but demand; the backlog after them."""
+        here, there, where = demand[:, start:end], users[:, start:end], torch.tensor(rows)
+        if before is not None and backlog is not None and before is not physics:
+            backlog = _moved(backlog, before, physics, here[:, 0])
+        loads = physics.loads(here, there, self.start, backlog)
+        by_cell, whole = physics.kpis(loads, here, there)
+        self._kpis[where, start:end] = by_cell.to("cpu", torch.float64)
+        self._network[where, start:end] = whole.to("cpu", torch.float64)
+        self._converged[where] &= loads.converged
+        self._iterations[where] = self._iterations[where].clamp_min(loads.iterations)
+        return loads.backlog_kbps[:, -1]
 
 
 def _segments(up: Tensor) -> Iterator[tuple[int, int]]:

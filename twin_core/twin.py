@@ -129,7 +129,7 @@ class Twin:
             self.environment,
             self.period_end_ms,
             self.network.topology.granularity_s * 1000,
-            1,
+            torch.ones(1, dtype=torch.long),
             self.settings.calibration.trend_damping,
         )
         demand, users = self.environment.demand_kbps[None] * ahead, self.environment.users[None] * ahead

@@ -18,6 +18,15 @@ class DemoPlanError(InfraError):
     """The demo's plan file cannot be used."""
 
 
+class Approval(BaseModel):
+    """A person approves a plan that waits for that."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    title: str = Field(description="Title of the strategy")
+    by: str = "demo"
+    reason: str = ""
+
+
 class DemoPlan(BaseModel):
     """Inputs of one demo run."""
 
@@ -32,6 +41,9 @@ class DemoPlan(BaseModel):
     workers: int = Field(default=1, ge=1, le=16)
     reinject_at: tuple[int, ...] = Field(default=(), description="Periods in which dead letters are sent again")
     strategies: tuple[Entry, ...] = Field(default=(), description="A person's strategies, handed in at a revision")
+    approvals: tuple[Approval, ...] = Field(
+        default=(), description="Plans that a person approves as soon as they wait for it"
+    )
     faults: tuple[PlannedFault, ...] = Field(default=(), description="Faults injected into the live network")
 
     @property

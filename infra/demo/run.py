@@ -34,7 +34,11 @@ from infra.roles.base import Context
 from infra.settings import Settings
 from infra.storage import progress
 from infra.storage.database import Connection, Database
+from infra.storage.orders import open_orders, submit
+from infra.storage.plans import all_plans
 from infra.storage.rows import find_one
+from loops.outer.orders import Action, Order
+from schemas.plans import PlanState
 from schemas.topology import Topology
 
 NETWORK_ID = "demo"
@@ -181,6 +185,8 @@ def _periods(
             if period in plan.reinject_at:
                 sent = replay_letters(context, actor="person:demo")
                 screen.say(f"{len(sent)} dead letters sent again")
+            for plan_id, title in _approve(plan, database):
+                screen.say(f"a person approves {plan_id}: {title}")
             for kill in kills:
                 if kill.period == period:
                     processes[kill.process].kill()
@@ -189,6 +195,21 @@ def _periods(
                 progress.report(connection, NETWORK_ID, ROLE, end_ms)
         watch.wait(NETWORK_ID, ["alerts"], end_ms, _LAST_DEADLINE_S, mind)
     _until(lambda: _outbox_empty(database), mind)
+
+
+def _approve(plan: DemoPlan, database: Database) -> list[tuple[str, str]]:
+    """Order what the plan's person approves; plan ids and titles."""
+    wanted = {a.title: a for a in plan.approvals}
+    out = []
+    with database.transaction() as connection:
+        ordered = {o.plan_id for o in open_orders(connection, NETWORK_ID)}
+        for waiting in all_plans(connection, NETWORK_ID, [PlanState.AWAITING.value]):
+            approval = wanted.get(waiting.strategy.title)
+            if approval is not None and waiting.plan_id not in ordered:
+                order = Order(Action.APPROVE, f"person:{approval.by}", approval.reason)
+                submit(connection, NETWORK_ID, waiting.plan_id, order)
+                out.append((waiting.plan_id, waiting.strategy.title))
+    return out
 
 
 def _schedule(plan: DemoPlan, database: Database, processes: dict[str, RoleProcess], screen: Screen, out: Path) -> int:

@@ -8,13 +8,15 @@ from infra.roles.inner_sight import Sight, revision_at
 from infra.roles.schedule import Schedule
 from infra.storage import progress
 from infra.storage.database import Connection
-from infra.storage.plans import write_audit
+from infra.storage.plans import standing_plans, write_audit
 from infra.storage.rows import find_one
-from infra.storage.strategies import take_in, verifying
+from infra.storage.strategies import last_child, take_in, verifying
 from loops.agents.agent import Agent, NetworkView
+from loops.agents.standing import due
 from schemas.levers import LEVERS
 from schemas.strategies import Strategy
 from schemas.twin import TwinUpdate
+from twin_core.exceptions import TwinError
 
 
 class Proposals:
@@ -45,10 +47,15 @@ class Proposals:
         left = verifying(connection, context.network_id, context.region)
         if left:
             return left
-        proposed = [*self._due(connection, update), *self._handed_in(), *self._ask(connection, sight)]
+        proposed = [
+            *self._due(connection, update),
+            *self._handed_in(),
+            *self._standing(connection, sight, update),
+            *self._ask(connection, sight),
+        ]
         levers = self._levers(connection)
         for strategy in proposed:
-            if lacking := sorted({c.attribute for c in strategy.changes} - levers):
+            if lacking := sorted({c.attribute for c in strategy.all_changes} - levers):
                 self._leave_out(connection, strategy, lacking, update.period_end_ms)
                 continue
             take_in(connection, self._role, strategy, update.period_end_ms)
@@ -57,6 +64,21 @@ class Proposals:
     def _handed_in(self) -> list[Strategy]:
         """What others have put on the topic for this region."""
         return [s for s in self._inbox.poll() if s.region == self._context.region]
+
+    def _standing(self, connection: Connection, sight: Sight, update: TwinUpdate) -> list[Strategy]:
+        """What schedules and policies in force want now."""
+        context, out = self._context, []
+        done = progress.reached(connection, context.network_id).get(self._role, update.period_end_ms)
+        for plan in standing_plans(connection, context.network_id, context.region):
+            standing = plan.strategy
+            acted_ms = last_child(connection, context.network_id, standing.strategy_id)
+            try:
+                child = due(standing, sight.twin, sight.observed, done, acted_ms)
+            except TwinError as error:
+                self._log.error("a standing strategy cannot act", strategy=standing.strategy_id, error=str(error))
+                continue
+            out += [child] if child else []
+        return out
 
     def _levers(self, connection: Connection) -> set[str]:
         """Attributes that the network can be told to set; all of them where it does not say."""

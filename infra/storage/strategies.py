@@ -41,6 +41,15 @@ def take_in(connection: Connection, actor: str, strategy: Strategy, period_end_m
     return True
 
 
+def last_child(connection: Connection, network_id: str, parent: str) -> int | None:
+    """When a standing strategy last brought a change forth, None if it never has."""
+    row = connection.execute(
+        "SELECT max(period_end_ms) FROM strategies WHERE network_id = %s AND body->>'parent' = %s",
+        (network_id, parent),
+    ).fetchone()
+    return row[0] if row else None
+
+
 def open_job(connection: Connection, job: Job, period_end_ms: int) -> None:
     """Write a job that is running: until it is closed, the snapshot of its revision is kept."""
     s = job.strategy

@@ -16,10 +16,23 @@
 
 A cell may be given by its short name, managed element and cell number (gnb2-1 or gnb2/1); the object that carries the
 attribute follows.
+
+Instead of ``changes`` there may be a schedule by time of day (UTC), or the rules of a policy; approved, they stay in
+force and bring forth changes, each verified by itself::
+
+    schedule:
+      - {at: "01:30", changes: [{cell: gnb2-1, attribute: administrativeState, value: LOCKED}]}
+      - {at: "05:00", changes: [{cell: gnb2-1, attribute: administrativeState, value: UNLOCKED}]}
+
+    rules:
+      - when: {kpi: RRU.PrbTotDl, cells: [gnb2-1], below: 10, periods: 5}
+        changes: [{cell: gnb2-1, attribute: administrativeState, value: LOCKED}]
+    rest_periods: 10
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -29,7 +42,7 @@ from loops.inner.sharding import digest
 from schemas.base import Record
 from schemas.levers import LEVERS
 from schemas.names import beam_dn, relation_dn, sector_carrier_dn, short_name
-from schemas.strategies import ConfigChange, Guard, Objective, Strategy
+from schemas.strategies import Condition, ConfigChange, Guard, Objective, Rule, ScheduleEntry, Strategy
 from schemas.topology import Topology
 
 
@@ -51,16 +64,62 @@ class _Change(Record):
         return self
 
 
+class _Entry(Record):
+    """One entry of ``schedule``."""
+
+    at: str = Field(pattern=r"^([01]?[0-9]|2[0-3]):[0-5][0-9]$", description="Time of day, UTC, in quotes")
+    changes: list[_Change] = Field(min_length=1, max_length=1000)
+
+    @property
+    def minute(self) -> int:
+        """Of the day."""
+        hours, _, minutes = self.at.partition(":")
+        return 60 * int(hours) + int(minutes)
+
+
+class _When(Record):
+    """The condition of a rule; cells by short name or DN."""
+
+    kpi: str
+    cells: list[str] = Field(default_factory=list)
+    statistic: Literal["mean", "max", "min"] = "mean"
+    above: float | None = None
+    below: float | None = None
+    periods: int = Field(default=1, ge=1, le=1000)
+
+
+class _Rule(Record):
+    """One entry of ``rules``."""
+
+    when: _When
+    changes: list[_Change] = Field(min_length=1, max_length=1000)
+
+
 class _File(Record):
     """The whole file."""
 
     title: str = Field(min_length=1, max_length=300)
     by: str = Field(default="unknown", pattern=r"^[A-Za-z0-9._-]{1,60}$")
     objective: Objective
-    changes: list[_Change] = Field(min_length=1, max_length=1000)
+    changes: list[_Change] = Field(default_factory=list, max_length=1000)
+    schedule: list[_Entry] = Field(default_factory=list, max_length=96)
+    rules: list[_Rule] = Field(default_factory=list, max_length=64)
+    rest_periods: int = Field(default=5, ge=1, le=10_000)
     guards: list[Guard] = Field(default_factory=list)
     priority: int = Field(default=5, ge=1, le=10)
     rationale: str = Field(default="", max_length=2000)
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        given = [name for name in ("changes", "schedule", "rules") if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError(f"write one of changes, schedule and rules; found {', '.join(given) or 'none'}")
+        return self
+
+    @property
+    def kind(self) -> Literal["change", "schedule", "policy"]:
+        """Which kind of strategy it is."""
+        return "schedule" if self.schedule else "policy" if self.rules else "change"
 
 
 def load_strategy(
@@ -94,9 +153,14 @@ def load_strategy(
         written = _File.model_validate(content)
     except ValidationError as error:
         raise _bad(path, [(tuple(e["loc"]), e["msg"]) for e in error.errors()], node) from None
-    changes, problems = _changes(written, network)
-    if problems:
-        raise _bad(path, problems, node)
+    reader = _Reader(network)
+    parts = {
+        "changes": reader.changes(written.changes),
+        "schedule": reader.schedule(written.schedule),
+        "rules": reader.rules(written.rules),
+    }
+    if reader.problems:
+        raise _bad(path, reader.problems, node)
     agent = f"person:{written.by}"
     content_id = digest(network.network_id, region, proposed_at_ms, written.model_dump_json(), length=12)
     strategy_id = f"person-{written.by}-{content_id}"
@@ -107,7 +171,9 @@ def load_strategy(
         region=region,
         agent=agent,
         title=written.title,
-        changes=changes,
+        kind=written.kind,
+        **parts,
+        rest_periods=written.rest_periods,
         objective=written.objective,
         guards=written.guards,
         priority=written.priority,
@@ -120,30 +186,66 @@ def load_strategy(
 _Problem = tuple[tuple[int | str, ...], str]
 
 
-def _changes(written: _File, network: Topology) -> tuple[list[ConfigChange], list[_Problem]]:
-    """The changes under their 3GPP names, and what is wrong with the others."""
-    cells = {short_name(c): c for c in network.cell_names} | {c: c for c in network.cell_names}
-    cells |= {"/".join(short.rsplit("-", 1)): c for short, c in cells.items() if "=" not in short}
-    changes: list[ConfigChange] = []
-    problems: list[_Problem] = []
-    for i, change in enumerate(written.changes):
-        unknown = [f for f in ("cell", "towards") if getattr(change, f) not in (None, *cells)]
-        if unknown:
-            problems += [
-                (("changes", i, f), f"network {network.network_id} has no cell {getattr(change, f)}; {_known(cells)}")
-                for f in unknown
-            ]
-            continue
-        try:
-            dn = change.object or _object(change, cells)
-            changes.append(
-                ConfigChange(change_id=str(i + 1), object=dn, attribute=change.attribute, value=change.value)
-            )
-        except ValidationError as error:
-            field = "object" if change.object else "value"
-            for e in error.errors():
-                problems.append((("changes", i, *(e["loc"] or (field,))), e["msg"]))
-    return changes, problems
+class _Reader:
+    """Turns what is written into 3GPP names, and keeps what is wrong with it."""
+
+    def __init__(self, network: Topology) -> None:
+        self._network = network
+        cells = {short_name(c): c for c in network.cell_names} | {c: c for c in network.cell_names}
+        self._cells = cells | {"/".join(short.rsplit("-", 1)): c for short, c in cells.items() if "=" not in short}
+        self.problems: list[_Problem] = []
+
+    def changes(self, written: Sequence[_Change], *loc: int | str) -> list[ConfigChange]:
+        """Changes under their 3GPP names; ``loc`` is where they stand in the file."""
+        out = []
+        for i, change in enumerate(written):
+            at = (*loc, "changes", i)
+            named = {f: getattr(change, f) for f in ("cell", "towards") if getattr(change, f) is not None}
+            unknown = [f for f, cell in named.items() if not self._known(cell, *at, f)]
+            if unknown:
+                continue
+            try:
+                out.append(
+                    ConfigChange(
+                        change_id=".".join(str(step + 1) for step in at if isinstance(step, int)),
+                        object=change.object or _object(change, self._cells),
+                        attribute=change.attribute,
+                        value=change.value,
+                    )
+                )
+            except ValidationError as error:
+                field = "object" if change.object else "value"
+                self.problems += [((*at, *(e["loc"] or (field,))), e["msg"]) for e in error.errors()]
+        return out
+
+    def schedule(self, written: Sequence[_Entry]) -> list[ScheduleEntry]:
+        """Entries of a schedule."""
+        made = [(e.minute, self.changes(e.changes, "schedule", i)) for i, e in enumerate(written)]
+        return [ScheduleEntry(at_minute=minute, changes=changes) for minute, changes in made if changes]
+
+    def rules(self, written: Sequence[_Rule]) -> list[Rule]:
+        """Rules of a policy."""
+        out = []
+        for i, rule in enumerate(written):
+            changes = self.changes(rule.changes, "rules", i)
+            known = [self._known(c, "rules", i, "when", "cells", k) for k, c in enumerate(rule.when.cells)]
+            try:
+                cells = [self._cells.get(c, c) for c in rule.when.cells]
+                condition = Condition.model_validate(rule.when.model_dump() | {"cells": cells if all(known) else []})
+            except ValidationError as error:
+                self.problems += [(("rules", i, "when", *e["loc"]), e["msg"]) for e in error.errors()]
+                continue
+            if changes:
+                out.append(Rule(when=condition, changes=changes))
+        return out
+
+    def _known(self, cell: str, *loc: int | str) -> bool:
+        if cell in self._cells:
+            return True
+        names = [name for name in self._cells if "=" not in name and "/" not in name]
+        has = f"it has {', '.join(names[:3])}{' … ' + names[-1] if len(names) > 3 else ''}"
+        self.problems.append((loc, f"network {self._network.network_id} has no cell {cell}; {has}"))
+        return False
 
 
 def _object(change: _Change, cells: dict[str, str]) -> str:
@@ -157,11 +259,6 @@ def _object(change: _Change, cells: dict[str, str]) -> str:
         case "NRCellRelation":
             return relation_dn(cell, cells[change.towards or ""])
     return cell
-
-
-def _known(cells: dict[str, str]) -> str:
-    names = [name for name in cells if "=" not in name and "/" not in name]
-    return f"it has {', '.join(names[:3])}{' … ' + names[-1] if len(names) > 3 else ''}"
 
 
 def _bad(path: Path, problems: list[_Problem], node: yaml.Node | None) -> BadStrategyFile:

@@ -11,6 +11,8 @@ from loops.inner.evidence import Array
 from loops.inner.guards import first_breaches
 from loops.inner.scenarios import ScenarioSet
 from schemas.ndt import NdtShard, NdtShardResult
+from twin_core.configuration import Configuration
+from twin_core.control import control_of, locked_by
 from twin_core.exceptions import TwinError
 from twin_core.kpis import KPIS
 from twin_core.rollout import Trajectory, rollout
@@ -46,15 +48,17 @@ def evaluate(
         scenarios = _scenarios_of(shard).draw(
             twin.network, shard.scenario_classes, shard.horizon_periods, shard.seed, shard.first_scenario
         )
-        configured = twin.configuration.with_changes(twin.network, shard.strategy.changes)
-        base, candidate = (rollout(twin, c, scenarios, device) for c in (twin.configuration, configured))
+        control = control_of(twin, shard.strategy)
+        ahead = None if isinstance(control, Configuration) else control.ahead(scenarios.horizon)
+        base, candidate = (rollout(twin, c, scenarios, device, ahead) for c in (twin.configuration, control))
         problem = _unusable(base)
     except (LoopError, TwinError) as error:
         problem = str(error)
     if problem:
         return failed(shard, worker, problem, timer() - began)
     baseline, changed = _means(base), _means(candidate)
-    exempt = (twin.configuration.active & ~configured.active).numpy()
+    off = locked_by(shard.strategy)
+    exempt = np.array([cell in off for cell in twin.network.cells]) & twin.configuration.active.numpy()
     breached = first_breaches(shard.guards, KPIS, twin.network.cells, baseline, changed, exempt)
     unknown = _unknown(candidate)
     solved = (base.converged & candidate.converged).tolist()

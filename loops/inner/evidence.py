@@ -116,6 +116,8 @@ class Basis:
         where unknown. Position C is the network.
     problems
         Why the data is not enough to judge on; empty if it is.
+    not_covered
+        What the scenarios do not show of this strategy, in words.
     """
 
     period_end_ms: int
@@ -125,6 +127,7 @@ class Basis:
     model_versions: Mapping[str, str]
     noise_sd: Mapping[str, Array] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    not_covered: tuple[str, ...] = ()
 
     def objections(self, oldest_periods: int) -> list[Problem]:
         """Why nothing may be concluded, whatever the scenarios show."""

@@ -21,7 +21,6 @@ def conclude(
     finding: Finding | None,
     *,
     objections: Sequence[Problem] = (),
-    not_covered: Sequence[str] = (),
 ) -> NdtReport:
     """Write the report.
 
@@ -31,8 +30,6 @@ def conclude(
         What the scenarios showed and what was found in it; None where nothing was run or it could not be completed.
     objections
         Why nothing may be concluded. Any makes the verdict INCONCLUSIVE: missing or stale data is never a pass.
-    not_covered
-        Beside what the design's scenarios do not show.
     """
     s, design = job.strategy, job.design
     verdict = (finding.verdict if finding else None) or Verdict.INCONCLUSIVE
@@ -59,7 +56,7 @@ def conclude(
         confidence=design.confidence,
         p_benefit=finding.gain.p_benefit if finding else NAN,
         scenarios=list(finding.scenarios) if finding else [],
-        not_covered=[*design.scenarios.not_covered(), *not_covered],
+        not_covered=[*design.scenarios.not_covered(), *basis.not_covered],
         predictions=predict(job, basis, evidence) if evidence else [],
         revisions={s.region: job.revision},
         model_versions=dict(basis.model_versions),

@@ -8,6 +8,7 @@ from loops.inner.evidence import Array, Basis, Problem
 from schemas.names import cell_of
 from schemas.ndt import Layer
 from schemas.strategies import Strategy
+from twin_core.control import control_of, unseen_hours
 from twin_core.exceptions import TwinError
 from twin_core.kpis import KPIS, PRB, THROUGHPUT, UNSERVED, USERS
 from twin_core.twin import Twin
@@ -55,6 +56,9 @@ def basis_of(
         model_versions=dict(twin.model_versions),
         noise_sd=noise_of(residuals or {}, twin),
         problems=tuple(problems),
+        not_covered=tuple(f"the demand at {t}, which was never seen" for t in unseen_hours(twin, strategy))
+        if strategy is not None
+        else (),
     )
 
 
@@ -66,7 +70,7 @@ def touched(strategy: Strategy) -> set[str]:
 def _misfit(twin: Twin, strategy: Strategy) -> str:
     """Why a strategy cannot be put into force on this network, '' if it can."""
     try:
-        twin.configuration.with_changes(twin.network, strategy.changes)
+        control_of(twin, strategy)
     except TwinError as error:
         return f"it does not fit the network: {error}"
     return ""

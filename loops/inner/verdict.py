@@ -5,9 +5,9 @@ The rules, at each look, in this order:
 1. REJECTED for harm if in some class of scenario the lower bound on the probability of harm exceeds alpha. One class
    suffices, so each is tested at the look's error divided by the number of classes (Bonferroni).
 2. APPROVED, from the first look with enough scenarios for it, if in every class the upper bound is at most alpha, and
-   the lower bound on the mean gain is above zero and reaches the least gain the strategy asks for. Every class must
-   pass, so none needs a correction: a harmful strategy would have to pass the test of its own harmful class
-   (intersection-union).
+   the lower bound on the mean gain is above zero and reaches the least gain the strategy asks for (a schedule, a policy
+   and the changes that they bring forth need not gain now). Every class must pass, so none needs a correction: a
+   harmful strategy would have to pass the test of its own harmful class (intersection-union).
 3. REJECTED for want of benefit if the upper bound on the mean gain is below what the strategy asks for, or not above
    zero.
 4. Otherwise the next look; after the last, INCONCLUSIVE.
@@ -29,7 +29,7 @@ from loops.inner.sharding import Job
 from loops.inner.statistics import lower_bound, mean_bounds, upper_bound
 from schemas.names import short_name
 from schemas.ndt import ScenarioOutcome, Verdict
-from schemas.strategies import Direction, Objective
+from schemas.strategies import Direction, Objective, Strategy
 
 
 class Gain(NamedTuple):
@@ -40,13 +40,13 @@ class Gain(NamedTuple):
     high: float
     p_benefit: float  # share of scenarios with a gain above zero that reaches the least wanted
 
-    def is_enough(self, objective: Objective) -> bool:
+    def is_enough(self, strategy: Strategy) -> bool:
         """Whether the whole interval lies where the strategy wants it."""
-        return self.low > 0 and self.low >= objective.min_gain
+        return not strategy.must_gain or (self.low > 0 and self.low >= strategy.objective.min_gain)
 
-    def is_too_little(self, objective: Objective) -> bool:
+    def is_too_little(self, strategy: Strategy) -> bool:
         """Whether the whole interval lies below what the strategy wants."""
-        return self.high <= 0 or self.high < objective.min_gain
+        return strategy.must_gain and (self.high <= 0 or self.high < strategy.objective.min_gain)
 
 
 class Finding(NamedTuple):
@@ -105,7 +105,7 @@ def gain_in(objective: Objective, evidence: Evidence, design: Design) -> Gain:
 
 def find(job: Job, evidence: Evidence) -> Finding:
     """Judge a complete prefix of a job's scenarios."""
-    design, objective = job.design, job.strategy.objective
+    design, strategy, objective = job.design, job.strategy, job.strategy.objective
     scenarios = harm_by_class(job, evidence)
     gain = gain_of(job, evidence)
 
@@ -122,21 +122,21 @@ def find(job: Job, evidence: Evidence) -> Finding:
         )
     doubtful = [s for s in scenarios if not s.p_harm_high <= design.alpha]
     may_approve = min(s.scenarios for s in scenarios) >= design.approving[0]
-    if may_approve and not doubtful and gain.is_enough(objective):
+    if may_approve and not doubtful and gain.is_enough(strategy):
         worst = max(scenarios, key=lambda s: s.p_harm_high)
         return finding(
             Verdict.APPROVED,
             f"harm at most {worst.p_harm_high:.1%} in every class of scenario (limit {design.alpha:.0%}); "
             f"{_gain_words(objective, gain)}",
         )
-    if gain.is_too_little(objective):
+    if gain.is_too_little(strategy):
         return finding(Verdict.REJECTED, f"no benefit worth it: {_gain_words(objective, gain)}")
     doubts = [
         f"harm in {_words(s)} scenarios lies between {s.p_harm_low:.1%} and {s.p_harm_high:.1%}, on both sides of "
         f"{design.alpha:.0%} ({_usual(evidence, s.scenario_class)})"
         for s in doubtful
     ]
-    if not gain.is_enough(objective):
+    if not gain.is_enough(strategy):
         doubts.append(f"benefit uncertain: {_gain_words(objective, gain)}")
     return finding(None, "; ".join(doubts))
 

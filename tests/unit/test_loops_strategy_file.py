@@ -7,6 +7,7 @@ import pytest
 from loops.agents.from_file import load_strategy
 from loops.exceptions import BadStrategyFile
 from schemas.names import beam_dn, relation_dn, sector_carrier_dn
+from schemas.strategies import Strategy
 from tests.agent_views import CELLS, NETWORK
 
 GOOD = """\
@@ -77,3 +78,54 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadStrategyFile, match="No such file"):
         load_strategy(tmp_path / "none.yaml", NETWORK.topology)
+
+
+HEAD = """\
+title: Nights
+by: anna
+objective: {kpi: PEE.AvgPower, direction: down}
+"""
+SCHEDULE = """\
+schedule:
+  - {at: "01:30", changes: [{cell: gnb2-1, attribute: administrativeState, value: LOCKED}]}
+  - {at: "5:00", changes: [{cell: gnb2-1, attribute: administrativeState, value: UNLOCKED}]}
+"""
+RULES = """\
+rules:
+  - when: {kpi: RRU.PrbTotDl, cells: [gnb2-1, gnb2/2], below: 10, periods: 5}
+    changes: [{cell: gnb2-1, attribute: administrativeState, value: LOCKED}]
+rest_periods: 10
+"""
+
+
+def test_a_schedule_names_times_of_day(tmp_path: Path) -> None:
+    strategy = load(tmp_path, HEAD + SCHEDULE)
+    assert isinstance(strategy, Strategy)
+    assert (strategy.kind, strategy.standing) == ("schedule", True)
+    assert [e.at_minute for e in strategy.schedule] == [90, 300]
+    assert [c.change_id for c in strategy.all_changes] == ["1.1", "2.1"]
+
+
+def test_a_policy_has_rules_with_conditions_on_cells(tmp_path: Path) -> None:
+    strategy = load(tmp_path, HEAD + RULES)
+    assert isinstance(strategy, Strategy)
+    (rule,) = strategy.rules
+    assert (strategy.kind, strategy.rest_periods) == ("policy", 10)
+    assert rule.when.cells == [CELLS[3], CELLS[4]]
+    assert (rule.when.below, rule.when.periods) == (10, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (HEAD, "write one of changes, schedule and rules; found none"),
+        (HEAD + SCHEDULE + RULES, "found schedule, rules"),
+        (HEAD + SCHEDULE.replace("01:30", "25:00"), r"line 5, schedule.0.at"),
+        (HEAD + SCHEDULE.replace("gnb2-1", "gnb9-1", 1), r"line 5, schedule.0.changes.0.cell: .*no cell gnb9-1"),
+        (HEAD + RULES.replace("gnb2/2", "gnb9-9"), r"line 5, rules.0.when.cells.1: .*no cell gnb9-9"),
+        (HEAD + RULES.replace("below: 10", "below: 10, above: 20"), r"line 5, rules.0.when: .*one threshold"),
+    ],
+)
+def test_what_is_wrong_with_a_standing_strategy_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(BadStrategyFile, match=told):
+        load(tmp_path, text)
