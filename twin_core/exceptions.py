@@ -9,6 +9,7 @@
     ├── InvalidObservation   a period's telemetry in the wrong shape or order
     ├── InvalidScenarios     perturbations in the wrong shape, negative or not finite
     ├── InvalidSettings      settings outside their range
+    ├── InvalidModel         parameters of a learned model that must not be used
     └── SnapshotError        bytes that are no snapshot of this format
         ├── SnapshotVersion  written by another format version
         └── SnapshotCorrupt  truncated, altered, or not a snapshot at all
@@ -41,6 +42,10 @@ class InvalidScenarios(TwinError, ValueError):
 
 class InvalidSettings(TwinError, ValueError):
     """A setting lies outside its range."""
+
+
+class InvalidModel(TwinError, ValueError):
+    """Parameters of a learned model are missing, of the wrong shape, or not finite."""
 
 
 class SnapshotError(TwinError):

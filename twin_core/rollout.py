@@ -12,7 +12,6 @@ import torch
 
 from twin_core.configuration import Configuration
 from twin_core.control import Control
-from twin_core.demand_fit import growth
 from twin_core.exceptions import InvalidConfiguration
 from twin_core.kpis import KPIS, THROUGHPUT, USERS, kpi_index
 from twin_core.physics import Physics, corrected_rsrp
@@ -152,17 +151,13 @@ class _RollOut:
         self.twin, self.scenarios, self.device = twin, scenarios, device
         self.dtype = torch.float32 if twin.settings.roll_out_dtype == "float32" else torch.float64
         self.home = self._there(twin.physics.attachment.dense(len(twin.network.cells)).T)
-        self.ahead = self._there(
-            growth(
-                twin.environment,
-                twin.period_end_ms,
-                twin.network.topology.granularity_s * 1000,
-                ahead,
-                twin.settings.calibration.trend_damping,
-            )
-        )
-        self.demand = self._there(twin.environment.demand_kbps)
-        self.users = self._there(twin.environment.users)
+        self.ahead = ahead
+        growth = self._there(twin.growth(ahead))[:, None]
+        self.demand = self._there(twin.environment.demand_kbps) * growth
+        self.users = self._there(twin.environment.users) * growth
+        if (turned := twin.demand_factors(ahead)) is not None:
+            self.demand, self.users = self.demand * self._there(turned[0]), self.users * self._there(turned[1])
+        self.correction = twin.correction(self.dtype, device)
         self.start = self._there(twin.environment.load)
         s, t, cells = scenarios.demand_factor.shape
         self._kpis = torch.empty(s, t, len(KPIS), cells, dtype=torch.float64)
@@ -227,8 +222,8 @@ class _RollOut:
         chosen = self.scenarios.select(rows)
         grid = self.twin.network.grid
         factor = self._there(chosen.demand_factor * (1 + chosen.demand_bias[:, None])) @ self.home
-        demand = self.demand * self.ahead[:, None] * factor
-        users = self.users * self.ahead[:, None] * factor
+        demand = self.demand * factor
+        users = self.users * factor
         if bool(chosen.hotspot_share.any()):
             dx = grid.x_m - chosen.hotspot_x_m[:, None]
             dy = grid.y_m - chosen.hotspot_y_m[:, None]
@@ -256,6 +251,9 @@ class _RollOut:
             backlog = _moved(backlog, before, physics, here[:, 0])
         loads = physics.loads(here, there, self.start, backlog)
         by_cell, whole = physics.kpis(loads, here, there)
+        if self.correction is not None:
+            on_air = physics.on_air.to(self.device)
+            by_cell, whole = self.correction(by_cell, whole, physics.cells, on_air, self.ahead[start:end])
         self._kpis[where, start:end] = by_cell.to("cpu", torch.float64)
         self._network[where, start:end] = whole.to("cpu", torch.float64)
         self._converged[where] &= loads.converged

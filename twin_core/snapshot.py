@@ -23,11 +23,14 @@ from twin_core.configuration import Configuration
 from twin_core.environment import Environment
 from twin_core.exceptions import SnapshotCorrupt, SnapshotVersion
 from twin_core.fidelity import KpiScore
+from twin_core.learned import KINDS
+from twin_core.memory import Memory
+from twin_core.models import Model
 from twin_core.network import Network
 from twin_core.settings import TwinSettings
 
 FORMAT = "twinloop-twin"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _KEY = "twinloop"
 
 
@@ -45,6 +48,8 @@ class State:
     fidelity: Mapping[str, KpiScore]
     marks: Mapping[str, int]
     model_versions: Mapping[str, str]
+    memory: Memory
+    models: Mapping[str, Model]
 
 
 FIELDS = tuple(State.__dataclass_fields__)
@@ -53,6 +58,9 @@ FIELDS = tuple(State.__dataclass_fields__)
 def _arrays(state: State) -> dict[str, np.ndarray[Any, Any]]:
     tensors = {f"configuration.{k}": v for k, v in state.configuration.tensors().items()}
     tensors |= {f"environment.{k}": v for k, v in state.environment.tensors().items()}
+    tensors |= {f"memory.{k}": v for k, v in state.memory.tensors().items()}
+    for model in state.models.values():
+        tensors |= {f"{model.NAME}.{k}": v for k, v in model.tensors().items()}
     return {name: np.ascontiguousarray(tensors[name].numpy()) for name in sorted(tensors)}
 
 
@@ -70,6 +78,7 @@ def _plain(state: State) -> dict[str, Any]:
         "fidelity": scores,
         "marks": dict(state.marks),
         "model_versions": dict(state.model_versions),
+        "models": {name: model.version for name, model in state.models.items()},
     }
 
 
@@ -163,4 +172,6 @@ def load(data: bytes) -> State:
         fidelity=scores,
         marks=header["marks"],
         model_versions=header["model_versions"],
+        memory=Memory(**part("memory.")),
+        models={name: KINDS[name].of(version, part(f"{name}.")) for name, version in header["models"].items()},
     )

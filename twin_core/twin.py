@@ -12,14 +12,20 @@ from twin_core import fidelity, snapshot
 from twin_core.calibration import Measured, assimilate
 from twin_core.configuration import Configuration
 from twin_core.demand_fit import growth
+from twin_core.demand_model import DemandModel
 from twin_core.environment import Environment
 from twin_core.exceptions import InvalidConfiguration, InvalidObservation, UnknownObject
 from twin_core.fidelity import RSRP, KpiScore, Sample
-from twin_core.kpis import KPIS, POWER
+from twin_core.handover import Attachment
+from twin_core.kpis import KPIS, POWER, USERS, VOLUME
+from twin_core.learned import read_model
+from twin_core.memory import Memory
+from twin_core.models import Model
 from twin_core.network import Network
 from twin_core.observation import PeriodObservation
 from twin_core.physics import Physics, corrected_rsrp
 from twin_core.radio_fit import Reports, rsrp_error_db
+from twin_core.residual_model import Correction, ResidualModel
 from twin_core.settings import TwinSettings
 
 Tensor = torch.Tensor
@@ -30,12 +36,19 @@ UNLIKELY = "RSRP far from all that was measured of its cell"
 NOT_FINITE = "estimates that came out not finite and were kept as before"
 NOT_UNDERSTOOD = "configuration values that the twin cannot place"
 
+Expectation = tuple[Tensor, Tensor]
+_ONE = torch.ones(1, dtype=torch.long)
+
 MODEL_VERSIONS = {"physics": "first-1", "field": "kernel-1", "demand": "level-trend-1"}
 
 
 def _mark(marks: dict[str, int], reason: str, count: int) -> None:
     if count:
         marks[reason] = marks.get(reason, 0) + count
+
+
+def _by_name(kpis: Tensor) -> dict[str, Tensor]:
+    return {kpi: kpis[i] for i, kpi in enumerate(KPIS)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +79,16 @@ class Twin:
         What was ignored so far, by reason, counted.
     model_versions
         Which models the twin predicts with.
+    memory
+        What is remembered of each cell for learned models.
+    models
+        Learned models in force, by name.
     """
 
     network: Network
     configuration: Configuration
     environment: Environment
+    memory: Memory
     settings: TwinSettings = field(default_factory=TwinSettings)
     revision: int = 0
     frontier: Mapping[str, int] = field(default_factory=dict)
@@ -78,6 +96,7 @@ class Twin:
     fidelity: Mapping[str, KpiScore] = field(default_factory=dict)
     marks: Mapping[str, int] = field(default_factory=dict)
     model_versions: Mapping[str, str] = field(default_factory=lambda: dict(MODEL_VERSIONS))
+    models: Mapping[str, Model] = field(default_factory=dict)
 
     @classmethod
     def create(cls, topology: Topology, settings: TwinSettings | None = None) -> "Twin":
@@ -96,6 +115,7 @@ class Twin:
             network=network,
             configuration=Configuration.default(network),
             environment=Environment.prior(network, settings),
+            memory=Memory.empty(len(network.cells)),
             settings=settings,
             fidelity=fidelity.unscored(settings.fidelity, KPIS),
         )
@@ -122,20 +142,87 @@ class Twin:
     @cached_property
     def predicted(self) -> dict[str, Tensor]:
         """KPI to [C], expected of the next period under the present configuration."""
-        return self._predict(self.physics)
+        return _by_name(self._corrected(self.physics, self._expected, _ONE)[0])
 
-    def _predict(self, physics: Physics) -> dict[str, Tensor]:
-        ahead = growth(
-            self.environment,
-            self.period_end_ms,
-            self.network.topology.granularity_s * 1000,
-            torch.ones(1, dtype=torch.long),
-            self.settings.calibration.trend_damping,
-        )
-        demand, users = self.environment.demand_kbps[None] * ahead, self.environment.users[None] * ahead
+    @cached_property
+    def _expected(self) -> Expectation:
+        return self._expect(self.physics, _ONE)
+
+    def forecast(self, ahead: Tensor) -> Tensor:
+        """[T, M, C] expected under the present configuration so many periods ahead ([T])."""
+        return self._corrected(self.physics, self._expect(self.physics, ahead), ahead)
+
+    def uncorrected(self, ahead: Tensor) -> Tensor:
+        """[T, M, C] the same without the correction of residuals: what such a correction is learned upon."""
+        return self._expect(self.physics, ahead)[0]
+
+    def _expect(self, physics: Physics, ahead: Tensor) -> Expectation:
+        factor = self.growth(ahead)[:, None]
+        demand, users = self.environment.demand_kbps * factor, self.environment.users * factor
+        if (turned := self.demand_factors(ahead)) is not None:
+            demand, users = demand * turned[0], users * turned[1]
         loads = physics.loads(demand, users, self.environment.load)
-        kpis = physics.kpis(loads, demand, users)[0][0]
-        return {kpi: kpis[i] for i, kpi in enumerate(KPIS)}
+        return physics.kpis(loads, demand, users)
+
+    def _corrected(self, physics: Physics, expected: Expectation, ahead: Tensor) -> Tensor:
+        correction = self.correction()
+        if correction is None:
+            return expected[0]
+        return correction(*expected, physics.cells, physics.on_air, ahead)[0]
+
+    def growth(self, ahead: Tensor) -> Tensor:
+        """[T] the twin's own factor on present demand, so many periods ahead."""
+        step_ms = self.network.topology.granularity_s * 1000
+        return growth(self.environment, self.period_end_ms, step_ms, ahead, self.settings.calibration.trend_damping)
+
+    def demand_factors(self, ahead: Tensor) -> tuple[Tensor, Tensor] | None:
+        """[T, P] factors of a learned forecast on demand and on users of each pixel; None without such a model."""
+        model = self.models.get(DemandModel.NAME)
+        if not isinstance(model, DemandModel):
+            return None
+        attachment = self.physics.attachment
+        here = self.offered(attachment)
+        factors = model.factors(self.memory, *here, self.growth(model.horizons.long()), ahead)
+        demand, users = factors @ attachment.dense(len(self.network.cells)).T
+        return demand, users
+
+    def offered(self, attachment: Attachment) -> tuple[Tensor, Tensor]:
+        """[C] kbit/s and [C] users of the twin's map in each cell, under some attachment."""
+        cells = len(self.network.cells)
+        demand = attachment.per_cell(self.environment.demand_kbps, cells)
+        return demand, attachment.per_cell(self.environment.users, cells)
+
+    def correction(self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Correction | None:
+        """The learned correction of KPIs; None without such a model."""
+        model = self.models.get(ResidualModel.NAME)
+        return Correction(model, self.memory, dtype, device) if isinstance(model, ResidualModel) else None
+
+    def with_model(self, name: str, version: str, parameters: bytes) -> "Twin":
+        """The same revision, predicting with a learned model.
+
+        Parameters
+        ----------
+        parameters
+            Safetensors or JSON, see `twin_core.models`.
+
+        Raises
+        ------
+        InvalidModel
+            If it cannot be read, holds NaN, or does not fit the network.
+        """
+        model = read_model(name, version, parameters, len(self.network.cells))
+        return self._with_models({**self.models, name: model})
+
+    def without_model(self, name: str) -> "Twin":
+        """The same revision, predicting without the learned model of that name."""
+        return self._with_models({kept: model for kept, model in self.models.items() if kept != name})
+
+    def _with_models(self, models: Mapping[str, Model]) -> "Twin":
+        versions = {**MODEL_VERSIONS, **{name: model.version for name, model in models.items()}}
+        twin = replace(self, models=dict(sorted(models.items())), model_versions=versions)
+        if "physics" in vars(self):
+            vars(twin)["physics"] = self.physics  # models change no physics: what was solved is not solved again
+        return twin
 
     def apply(self, observation: PeriodObservation, frontier: Mapping[str, int]) -> "Twin":
         """The next revision: scores this twin's prediction for the period, then learns from it.
@@ -170,12 +257,22 @@ class Twin:
 
         same = configuration.same_as(self.configuration) and environment is self.environment
         physics = self.physics if same else Physics.of(self.network, environment, configuration, self.settings)
-        predicted = self.predicted if same else self._predict(physics)
+        expected = self._expected if same else self._expect(physics, _ONE)
+        predicted = self.predicted if same else _by_name(self._corrected(physics, expected, _ONE)[0])
         samples = self._samples(predicted, measured)
         error = rsrp_error_db(reports, physics.rsrp)
         rsrp = fidelity.rsrp_sample(error, self.settings.fidelity.rsrp_reference_db)
         if rsrp is not None:
             samples[RSRP] = rsrp
+        memory = self.memory
+        if not same:
+            memory = memory.moved(
+                self.offered(self.physics.attachment),
+                self.offered(physics.attachment),
+                self.physics.on_air & physics.on_air,
+            )
+        served = measured.by_kpi[VOLUME] / observation.granularity_s
+        memory = memory.after(served, measured.by_kpi[USERS], measured.by_kpi, _by_name(expected[0][0]), physics.on_air)
         given: dict[str, Sample] = {}
         _mark(marks, ABSURD, measured.ignored + reports.ignored)
         if self.settings.calibrate:
@@ -193,6 +290,7 @@ class Twin:
             period_end_ms=observation.period_end_ms,
             fidelity=fidelity.update(self.fidelity, samples, given, self.settings.fidelity),
             marks=marks,
+            memory=memory,
         )
 
     def _configured(self, observation: PeriodObservation, marks: dict[str, int]) -> Configuration:
