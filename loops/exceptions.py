@@ -7,6 +7,7 @@
     ├── BadGuards            a guards file cannot be read as guards
     ├── UnknownAgent         an agent that no entry point offers
     ├── UnknownScenario      a job names a class of scenario that its design lacks
+    ├── BadLearnerState      bytes that are no state of a learner
     └── ForeignResult        a shard result that does not belong to the job or has another shape
 """
 
@@ -33,3 +34,7 @@ class UnknownScenario(LoopError, LookupError):
 
 class ForeignResult(LoopError, ValueError):
     """A shard result does not fit the job it is given to."""
+
+
+class BadLearnerState(LoopError, ValueError):
+    """Bytes that are no state of a learner, or one of another version."""

@@ -1,8 +1,9 @@
 """A learned forecast of demand: what each cell's users will offer, relative to what the twin would expect anyway.
 
-The twin's own forecast is today's map, grown by the network's trend. This model turns it towards what the cell did over
-the last minutes and hours: linear in how far the remembered levels lie from the map, with weights common to all cells
-and a constant of each cell's own. It is learned elsewhere (`loops.learning.demand`).
+The twin's own forecast is today's map, grown by the network's trend. This model turns it towards what the cell did in
+the last minutes: linear in how far the remembered levels lie from the map, with weights common to all cells. What is a
+cell's own is its memory, which goes on while a model stays as it is; a cell's constant would be as old as the model. It
+is learned elsewhere (`loops.learning.demand`).
 """
 
 from dataclasses import dataclass
@@ -37,8 +38,6 @@ class DemandModel(Model):
         [H] periods ahead for which it was learned, ascending; linear between them, constant beyond.
     weights
         [H, 2, F] of INPUTS.
-    constants
-        [H, 2, C] of each cell.
     low, high
         [F] range of the inputs seen.
     """
@@ -48,7 +47,6 @@ class DemandModel(Model):
     version: str
     horizons: Tensor
     weights: Tensor
-    constants: Tensor
     low: Tensor
     high: Tensor
 
@@ -58,7 +56,6 @@ class DemandModel(Model):
         if self.horizons.dim() != 1 or not count or bool((self.horizons.diff() <= 0).any()):
             raise InvalidModel(f"{self.NAME} {self.version}: horizons must be ascending periods; train it again")
         self.expect("weights", count, len(TARGETS), inputs)
-        self.expect("constants", count, len(TARGETS), cells)
         self.expect("low", inputs)
         self.expect("high", inputs)
 
@@ -82,7 +79,7 @@ class DemandModel(Model):
             [2, T, C] factors, demand and users.
         """
         x = inputs_of(memory, demand_kbps, users, growth)  # [H, C, F]
-        log = torch.einsum("hcf,hkf->khc", x, self.weights) + self.constants.transpose(0, 1)
+        log = torch.einsum("hcf,hkf->khc", x, self.weights)
         log = (within(x, self.low, self.high) * log).clamp(-LARGEST, LARGEST)
         return _between(log, self.horizons, ahead.double()).exp()
 

@@ -16,11 +16,11 @@ from twin_core.settings import share_per_period
 Tensor = torch.Tensor
 
 # Periods; the first is short enough to be the latest value itself.
-LEVEL_HALF_LIVES = (0.02, 3.0, 10.0, 30.0, 90.0)
+LEVEL_HALF_LIVES = (0.02, 3.0, 10.0, 30.0)
 RESIDUAL_HALF_LIVES = (3.0, 12.0, 40.0)
-# KPIs whose residuals are remembered and corrected, and what is added before the logarithm, so that an idle cell's
-# last bits do not count like a full cell's gigabits.
-CORRECTED = (PRB, THROUGHPUT, VOLUME, USERS)
+# KPIs whose residuals are remembered, and what is added before the logarithm, so that an idle cell's last bits do not
+# count like a full cell's gigabits.
+REMEMBERED = (PRB, THROUGHPUT, VOLUME, USERS)
 FLOOR: Mapping[str, float] = {PRB: 1.0, THROUGHPUT: 100.0, VOLUME: 6000.0, USERS: 1.0}
 VOLUME_FLOOR_KBPS, USERS_FLOOR = 100.0, 1.0
 # Users who are handed over carry their cell's history at most so far.
@@ -41,7 +41,7 @@ class Memory:
     level_sum, level_weight
         [2, L, C] log of served rate (kbit/s) and of users, for LEVEL_HALF_LIVES.
     residual_sum, residual_weight
-        [K, R, C] log of observed over predicted, for CORRECTED and RESIDUAL_HALF_LIVES; predicted without any learned
+        [K, R, C] log of observed over predicted, for REMEMBERED and RESIDUAL_HALF_LIVES; predicted without any learned
         correction of residuals, so that what is learned from is not what was learned.
     """
 
@@ -54,7 +54,7 @@ class Memory:
     def empty(cls, cells: int) -> "Memory":
         """Nothing remembered."""
         level = torch.zeros(2, len(LEVEL_HALF_LIVES), cells, dtype=torch.float64)
-        residual = torch.zeros(len(CORRECTED), len(RESIDUAL_HALF_LIVES), cells, dtype=torch.float64)
+        residual = torch.zeros(len(REMEMBERED), len(RESIDUAL_HALF_LIVES), cells, dtype=torch.float64)
         return cls(level, level, residual, residual)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -84,12 +84,12 @@ class Memory:
         served_kbps, users
             [C] of the period, NaN unknown.
         observed, predicted
-            KPI to [C], at least CORRECTED.
+            KPI to [C], at least REMEMBERED.
         on_air
             [C] cells that served; the others tell nothing.
         """
         levels = torch.stack([log_level(served_kbps, VOLUME_FLOOR_KBPS), log_level(users, USERS_FLOOR)])
-        residuals = torch.stack([log_ratio(observed[kpi], predicted[kpi], kpi) for kpi in CORRECTED])
+        residuals = torch.stack([log_ratio(observed[kpi], predicted[kpi], kpi) for kpi in REMEMBERED])
         level = _remembered(self.level_sum, self.level_weight, levels, on_air, LEVEL_HALF_LIVES)
         residual = _remembered(self.residual_sum, self.residual_weight, residuals, on_air, RESIDUAL_HALF_LIVES)
         return Memory(*level, *residual)

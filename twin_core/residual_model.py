@@ -1,6 +1,7 @@
 """A learned correction of KPIs: what the physics misses, cell by cell, as far as it can be known beforehand.
 
-A small network of one hidden layer, with a linear path beside it, from what the twin predicts for the cell and how its
+Corrected is what the physics makes of demand: resource blocks and throughput. Demand itself is the forecast's. A small
+network of one hidden layer, with a linear path beside it, from what the twin predicts for the cell and how its
 predictions missed lately to the log of observed over predicted. Its word is bounded and fades outside the range it has
 seen. It is learned elsewhere (`loops.learning.residual`).
 """
@@ -11,19 +12,20 @@ from typing import ClassVar
 import torch
 
 from twin_core.exceptions import InvalidModel
-from twin_core.kpis import PRB, THROUGHPUT, USERS, VOLUME, CellModel, kpi_index
-from twin_core.memory import CORRECTED, FLOOR, RESIDUAL_HALF_LIVES, Memory, log_level
+from twin_core.kpis import PRB, THROUGHPUT, USERS, CellModel, kpi_index
+from twin_core.memory import FLOOR, REMEMBERED, RESIDUAL_HALF_LIVES, Memory, log_level
 from twin_core.models import Model, within
 
 Tensor = torch.Tensor
 
+CORRECTED = (PRB, THROUGHPUT)
 INPUTS = (
-    *(f"predicted:{kpi}" for kpi in CORRECTED),
+    *(f"predicted:{kpi}" for kpi in REMEMBERED),
     "power share",
-    *(f"missed:{kpi}:{half_life:g}" for kpi in CORRECTED for half_life in RESIDUAL_HALF_LIVES),
+    *(f"missed:{kpi}:{half_life:g}" for kpi in REMEMBERED for half_life in RESIDUAL_HALF_LIVES),
 )
 # What is known of a cell when predictions are made, whatever is predicted for it.
-_STANDING = len(CORRECTED) * len(RESIDUAL_HALF_LIVES)
+_STANDING = len(REMEMBERED) * len(RESIDUAL_HALF_LIVES)
 LARGEST = 0.3
 # A miss of now says less and less about later periods: what is left of a correction after each further period.
 _FADING = 0.97
@@ -99,7 +101,7 @@ def inputs_of(memory: Memory, kpis: Tensor, power_share: Tensor) -> Tensor:
 
 
 def _joined(kpis: Tensor, power_share: Tensor, missed: Tensor) -> Tensor:
-    sizes = [log_level(kpis[..., kpi_index(kpi), :].nan_to_num(), FLOOR[kpi]) for kpi in CORRECTED]
+    sizes = [log_level(kpis[..., kpi_index(kpi), :].nan_to_num(), FLOOR[kpi]) for kpi in REMEMBERED]
     own = torch.stack([*sizes, power_share.to(kpis).expand_as(sizes[0])], dim=-1)
     return torch.cat([own, missed.expand(*own.shape[:-1], _STANDING)], dim=-1)
 
@@ -163,6 +165,4 @@ def _of_network(by_cell: Tensor, network: Tensor, cells: CellModel, on_air: Tens
     weight = torch.where(throughput.isnan(), 0.0, users)
     out[..., kpi_index(PRB)] = (by_cell[..., kpi_index(PRB), :] * blocks).sum(dim=-1) / blocks.sum().clamp_min(1)
     out[..., kpi_index(THROUGHPUT)] = (throughput.nan_to_num() * weight).sum(dim=-1) / weight.sum(dim=-1)
-    out[..., kpi_index(VOLUME)] = by_cell[..., kpi_index(VOLUME), :].sum(dim=-1)
-    out[..., kpi_index(USERS)] = users.sum(dim=-1)
     return out

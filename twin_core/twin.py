@@ -210,8 +210,11 @@ class Twin:
         InvalidModel
             If it cannot be read, holds NaN, or does not fit the network.
         """
-        model = read_model(name, version, parameters, len(self.network.cells))
-        return self._with_models({**self.models, name: model})
+        return self.holding(read_model(name, version, parameters, len(self.network.cells)))
+
+    def holding(self, model: Model) -> "Twin":
+        """The same revision, predicting with a learned model that has been checked."""
+        return self._with_models({**self.models, model.NAME: model})
 
     def without_model(self, name: str) -> "Twin":
         """The same revision, predicting without the learned model of that name."""
