@@ -16,6 +16,7 @@ STEP_SECONDS = Histogram("twinloop_step_seconds", "Time a role takes for a perio
 VERDICTS = Counter("twinloop_verdicts_total", "Verdicts", ["network", "verdict"])
 SHARDS = Counter("twinloop_shards_total", "Shards computed by workers", ["outcome"])
 PLANS = Counter("twinloop_plan_transitions_total", "State changes of plans", ["network", "state"])
+MODELS_DECIDED = Counter("twinloop_models_total", "Decisions about learned models", ["network", "model", "action"])
 ALERTS = Counter("twinloop_alerts_total", "Alerts by channel and outcome", ["channel", "outcome"])
 LINES = Counter("twinloop_bridge_lines_total", "Telemetry lines of a live network by kind", ["network", "kind"])
 COMMANDS = Counter("twinloop_bridge_commands_total", "Commands by what the network made of them", ["network", "answer"])

@@ -24,11 +24,12 @@ from infra.storage.revisions import (
 )
 from infra.topologies import find_topology
 from processors.epoch_reader import EpochReader
+from processors.promotions import PromotionReader, models_of
 from processors.twin_sync import Revision, TwinState, TwinSync
 from schemas.topology import Topology
 from schemas.twin import TwinUpdate
 from streams.exceptions import CorruptSnapshot
-from streams.frontier import from_records, gap
+from streams.frontier import Frontier, from_records, gap
 from twin_core.twin import Twin
 
 # A moment in a twin's life: the number of a revision, or an event time in epoch milliseconds. Revisions count periods;
@@ -162,6 +163,7 @@ def _derive(context: Context, first: int, to: TwinUpdate) -> Iterator[Revision]:
     sync = _sync(context)
     state = _snapshot_before(context, sync, first - 1)
     goal = from_records(to.frontier)
+    promotions = PromotionReader(context.transport, context.serde, context.network_id, context.region, "replay-models")
     reader = EpochReader(
         context.transport,
         context.serde,
@@ -169,22 +171,33 @@ def _derive(context: Context, first: int, to: TwinUpdate) -> Iterator[Revision]:
         name="replay",
         adopt_unkeyed=context.settings.twin.adopt_unkeyed,
     )
-    with one_thread(), closing(reader):
+    taken_up = _taken_up(context, state.twin.revision + 1, to.revision)
+    with one_thread(), closing(reader), closing(promotions):
+        promotions.start(state.promotions)
         reader.start(state.frontier, state.twin.period_end_ms or None)
         while state.twin.revision < to.revision:
             epochs = reader.read(_POLL_S)
             for epoch in epochs:
-                revision = sync.apply(state, sync.govern(state, epoch))
+                until = taken_up.get(state.twin.revision + 1, {})
+                revision = sync.take_up(sync.apply(state, sync.govern(state, epoch)), promotions.read(until))
                 state = revision.state
                 if state.twin.revision >= first:
                     yield revision
                 if state.twin.revision == to.revision:
                     break
             if not epochs and reader.at_end():
+                have = {**state.frontier, **state.promotions}
                 raise ReplayError(
-                    f"the topics end before revision {to.revision}; missing offsets: {gap(state.frontier, goal)}",
+                    f"the topics end before revision {to.revision}; missing offsets: {gap(have, goal)}",
                     "replay against the Kafka cluster that the twin read from",
                 )
+
+
+def _taken_up(context: Context, first: int, last: int) -> dict[int, Frontier]:
+    """Promotions of learned models that revisions had taken up when they were logged."""
+    with context.database("replay") as database, database.transaction() as connection:
+        rows = revisions_between(connection, context.network_id, context.region, first, last)
+    return {row.revision: models_of(from_records(row.frontier)) for row in rows}
 
 
 def _sync(context: Context) -> TwinSync:

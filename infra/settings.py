@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from infra.exceptions import SettingsError
 from infra.local.ports import Ports
 from loops.inner.design import Design
+from loops.learning.settings import LearnSettings
 from loops.outer.settings import OuterSettings
 from processors.governance.settings import GovernanceSettings
 from twin_core.settings import TwinSettings
@@ -221,6 +222,7 @@ class Settings(BaseSettings):
     inner: InnerSettings = Field(default_factory=InnerSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     outer: OuterRoleSettings = Field(default_factory=OuterRoleSettings)
+    learn: LearnSettings = Field(default_factory=LearnSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)
 
     @classmethod

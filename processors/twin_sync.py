@@ -19,6 +19,7 @@ from processors.governance.limits import CELL_COLUMNS, ELEMENT_COLUMNS
 from processors.governance.settings import GovernanceSettings
 from processors.governance.state import GovernanceState
 from processors.operator import Step
+from processors.promotions import Promotion, Refusal, models_of, take_up
 from schemas.dead_letters import DeadLetter, LateEvent
 from schemas.topology import Topology
 from streams.frontier import Frontier, from_keys, to_keys
@@ -42,8 +43,13 @@ class TwinState(NamedTuple):
 
     @property
     def frontier(self) -> Frontier:
-        """Next offset of every input partition."""
-        return from_keys(self.twin.frontier)
+        """Next offset of every partition of telemetry."""
+        return {at: n for at, n in from_keys(self.twin.frontier).items() if at not in self.promotions}
+
+    @property
+    def promotions(self) -> Frontier:
+        """Next offset behind the promotions of learned models that the twin has taken up."""
+        return models_of(from_keys(self.twin.frontier))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +64,15 @@ class Revision:
         What the network reported, as governance and as the twin see it.
     predicted
         KPI to [C]: what the twin before had expected of this period.
+    refused
+        Promotions that came with it and could not be used.
     """
 
     state: TwinState
     epoch: GovernedEpoch
     observation: PeriodObservation
     predicted: dict[str, NDArray[np.float64]]
+    refused: tuple[Refusal, ...] = ()
 
     @property
     def twin(self) -> Twin:
@@ -125,9 +134,18 @@ class TwinSync:
         if np.array_equal(~governed.out_of_service, before.environment.in_service.numpy()):
             # Saying so again would make the twin solve its physics anew.
             observation = replace(observation, cells_out_of_service=np.zeros(0, dtype=bool))
-        twin = before.apply(observation, to_keys(governed.frontier))
+        twin = before.apply(observation, {**to_keys(state.promotions), **to_keys(governed.frontier)})
         predicted = {kpi: values.detach().cpu().numpy() for kpi, values in before.predicted.items()}
         return Revision(TwinState(twin, step.state), governed, observation, predicted)
+
+    def take_up(self, revision: Revision, promotions: Sequence[Promotion]) -> Revision:
+        """The same revision with learned models that were promoted: it is the first to predict with them."""
+        if not promotions:
+            return revision
+        twin, refused = take_up(revision.twin, promotions)
+        seen = {p.at: p.offset + 1 for p in promotions}
+        twin = replace(twin, frontier={**twin.frontier, **to_keys(seen)})
+        return replace(revision, state=TwinState(twin, revision.state.governance), refused=refused)
 
     def dump(self, state: TwinState) -> bytes:
         """Twin and governance as one snapshot payload; equal states give equal bytes."""

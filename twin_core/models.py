@@ -104,12 +104,13 @@ def read(kind: type[Model], version: str, data: bytes, cells: int) -> Model:
     InvalidModel
         If it cannot be read, or must not be used.
     """
-    model = kind.of(version, _tensors(kind, version, data))
+    model = kind.of(version, tensors_of(kind, version, data))
     model.check(cells)
     return model
 
 
-def _tensors(kind: type[Model], version: str, data: bytes) -> dict[str, Tensor]:
+def tensors_of(kind: type[Model], version: str, data: bytes) -> dict[str, Tensor]:
+    """The tensors in safetensors or JSON, unchecked; raises InvalidModel if there are none."""
     try:
         if data.lstrip()[:1] == b"{":
             document = json.loads(data)

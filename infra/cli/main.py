@@ -27,6 +27,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("verify", "verify", "Verify a strategy file on the twin: approved, rejected or inconclusive."),
     ("verify", "verify", "Verify a strategy file on the twin: approved, rejected or inconclusive."),
     ("plans", "plans", "List and show plans in rollout."),
+    ("models", "models", "List and show learned models; promote one, roll one back."),
     ("dlq", "dlq", "List, show and re-inject dead letters."),
     ("explain", "explain", "Tell the whole story of a strategy, job or plan."),
     ("bench", "bench", "Measure, and compare with the goals."),

@@ -30,7 +30,7 @@ from streams.schema_ids import RegistryIds
 from streams.serde import Serde
 from streams.transport import Transport
 
-ROLES = ("bridge", "twin", "features", "worker", "inner", "outer", "alerts")
+ROLES = ("bridge", "twin", "features", "worker", "inner", "outer", "learn", "alerts")
 # A service that restarts is back in seconds; one that stays away is asked twice a minute.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 30.0
 _LOOK_AGAIN_S = 0.5

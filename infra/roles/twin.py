@@ -5,7 +5,8 @@ there):
 
 1. poll until the epoch's barrier is covered;
 2. decode and govern its messages, in memory;
-3. apply them to the twin, in memory: the next revision;
+3. apply them to the twin, in memory: the next revision, which takes up the models that have been promoted by now, or,
+   if it is derived again, those that it had taken up when it was logged;
 4. produce late events and dead letters under ids derived from the offsets of what they hold, and wait for the
    acknowledgements;
 5. in one database transaction: the revision's row with frontier, state hash, fidelity and counts, its KPIs, its entry
@@ -20,6 +21,7 @@ from its frontier. Revisions that were logged after that snapshot are derived ag
 import threading
 import time
 from contextlib import ExitStack, closing
+from typing import NamedTuple
 
 import structlog
 import torch
@@ -30,16 +32,18 @@ from infra.roles.publishing import OutboxPublisher
 from infra.roles.twin_records import update_of, write_kpi_rows
 from infra.storage import outbox, progress
 from infra.storage.database import Database
-from infra.storage.revisions import PostgresSnapshotStore, save_revision
+from infra.storage.revisions import PostgresSnapshotStore, revisions_between, save_revision
 from infra.storage.rows import find_one
 from infra.topologies import load_topology
 from processors.collector import Epoch
 from processors.epoch_reader import EpochReader
+from processors.promotions import PromotionReader, models_of
 from processors.refusals import send_refusals
 from processors.twin_sync import Revision, TwinState, TwinSync
 from schemas.topics import TOPICS, TWIN_UPDATES
 from schemas.twin import TwinUpdate
 from streams.exceptions import CommitFailed
+from streams.frontier import Frontier, from_records
 from streams.snapshots import Snapshot
 from streams.transport import Producer
 
@@ -48,6 +52,14 @@ _POLL_S = 0.5
 _FLUSH_S = 30.0
 # How often a process that stands by, or waits for its network's topology, looks again.
 _LOOK_AGAIN_S = 0.5
+_LAST = 2**62  # no twin reaches this revision
+
+
+class _Models(NamedTuple):
+    """Where promotions are read, and up to where: None for all that there are."""
+
+    reader: PromotionReader
+    until: Frontier | None
 
 
 def build(context: Context) -> "TwinRole":
@@ -96,13 +108,18 @@ class TwinRole:
             )
             producer = stack.enter_context(closing(context.transport.producer(NAME)))
             publisher = stack.enter_context(closing(OutboxPublisher(context, NAME)))
+            promotions = stack.enter_context(closing(self._promotions()))
             state = self._restore(database, sync)
+            promotions.start(state.promotions)
+            logged = self._logged(database, state)
             reader.start(state.frontier, state.twin.period_end_ms or None)
             publisher.publish(database)
             while not stop.is_set():
                 for epoch in reader.read(_POLL_S):
                     began = time.monotonic()
-                    state = self._follow(epoch, state, sync, producer, database, reader)
+                    until = logged.get(state.twin.revision + 1)
+                    models = _Models(promotions, until)
+                    state = self._follow(epoch, state, sync, models, producer, database, reader)
                     publisher.publish(database)
                     self._done(7, epoch)
                     STEP_SECONDS.labels(NAME).observe(time.monotonic() - began)
@@ -114,6 +131,7 @@ class TwinRole:
         epoch: Epoch,
         state: TwinState,
         sync: TwinSync,
+        models: _Models,
         producer: Producer,
         database: Database,
         reader: EpochReader,
@@ -122,7 +140,7 @@ class TwinRole:
         self._done(1, epoch)
         step = sync.govern(state, epoch)
         self._done(2, epoch)
-        revision = sync.apply(state, step)
+        revision = sync.take_up(sync.apply(state, step), models.reader.read(models.until))
         self._done(3, epoch)
         send_refusals(producer, self._context.serde, step.late, step.dead_letters)
         producer.flush(_FLUSH_S)
@@ -160,6 +178,18 @@ class TwinRole:
             progress.report(connection, context.network_id, NAME, update.period_end_ms)
         return update, None if row is None else str(row["state_hash"])
 
+    def _promotions(self) -> PromotionReader:
+        context = self._context
+        name = f"twin-models-{context.network_id}-{context.region}"
+        return PromotionReader(context.transport, context.serde, context.network_id, context.region, name)
+
+    def _logged(self, database: Database, state: TwinState) -> dict[int, Frontier]:
+        """Promotions that revisions after this state had taken up when they were logged."""
+        context = self._context
+        with database.transaction() as connection:
+            rows = revisions_between(connection, context.network_id, context.region, state.twin.revision + 1, _LAST)
+        return {row.revision: models_of(from_records(row.frontier)) for row in rows}
+
     def _restore(self, database: Database, sync: TwinSync) -> TwinState:
         with database.transaction() as connection:
             saved = PostgresSnapshotStore(lambda: connection).latest(state_name(self._context))
@@ -186,6 +216,9 @@ class TwinRole:
         GATE_OPEN.labels(network, region).set(update.gate_open)
         for fidelity in update.fidelity:
             FIDELITY.labels(network, region, fidelity.kpi).set(fidelity.score)
+        for refusal in revision.refused:
+            self._log.error("a promoted model cannot be used; the twin stays", model=refusal.event.model,
+                            version=refusal.event.version, error=refusal.reason)  # fmt: skip
         quality = revision.epoch.quality
         self._log.info(
             "revision", revision=update.revision, period_end_ms=update.period_end_ms, gate_open=update.gate_open,

@@ -6,7 +6,7 @@ from infra.storage.database import Connection
 from infra.storage.timeseries import write_kpis
 from processors.twin_sync import Revision
 from schemas.twin import KpiFidelity, TwinUpdate
-from streams.frontier import to_records
+from streams.frontier import from_keys, to_records
 from twin_core.kpis import KPIS, POWER
 
 # Fidelity is never below -1, so that a gate there blocks nothing: the KPI is only reported.
@@ -24,7 +24,7 @@ def update_of(revision: Revision, network_id: str, region: str) -> TwinUpdate:
         region=region,
         revision=twin.revision,
         period_end_ms=revision.epoch.period_end_ms,
-        frontier=to_records(revision.epoch.frontier),
+        frontier=to_records(from_keys(twin.frontier)),
         state_hash=twin.state_hash(),
         model_versions=dict(twin.model_versions),
         fidelity=[

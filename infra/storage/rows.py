@@ -30,7 +30,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "plan_transitions": ("network_id", "plan_id", "seq"),
     "commands": ("network_id", "command_id"),
     "outcomes": ("network_id", "plan_id", "stage", "kpi", "cell"),
-    "models": ("network_id", "model", "version"),
+    "models": ("network_id", "region", "model", "version"),
     "alerts": ("network_id", "alert_id"),
     "conflicts": ("network_id", "conflict_id"),
     "diagnoses": ("network_id", "subject"),

@@ -5,13 +5,14 @@ becomes a pair for the residual model: the cell as the twin predicts it before a
 difference of corrections between the two should have been.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
 from loops.learning.residual import Pair
-from schemas.plans import Outcome
 from schemas.strategies import ConfigChange
 from twin_core.exceptions import TwinError
 from twin_core.kpis import kpi_index
@@ -22,10 +23,17 @@ from twin_core.rollout import rollout
 from twin_core.scenarios import Scenarios
 from twin_core.twin import Twin
 
-# With fewer control cells an observed change is mostly what the whole network did.
-_FEWEST_CONTROLS = 3
 # An observation further from the prediction than this is an accident, not a lesson.
 _LARGEST = 1.0
+
+
+class Moved(NamedTuple):
+    """By how much a KPI of a cell was predicted to change, and by how much it did, in the KPI's unit."""
+
+    cell: str
+    kpi: str
+    predicted: float
+    observed: float
 
 
 @dataclass(frozen=True)
@@ -36,13 +44,13 @@ class Lesson:
     ----------
     before, after
         Its attributes at the fallback's values and at the strategy's.
-    outcomes
-        Of its cells.
+    moved
+        What became of its cells.
     """
 
     before: tuple[ConfigChange, ...]
     after: tuple[ConfigChange, ...]
-    outcomes: tuple[Outcome, ...]
+    moved: tuple[Moved, ...]
 
 
 def pairs_of(twin: Twin, lessons: Sequence[Lesson]) -> tuple[Pair, ...]:
@@ -57,13 +65,12 @@ def _pairs(twin: Twin, lesson: Lesson) -> list[Pair]:
         return []
     places = {cell: c for c, cell in enumerate(twin.network.cells)}
     missed = torch.full((len(places), len(CORRECTED)), torch.nan)
-    for outcome in lesson.outcomes:
-        if outcome.cell in places and outcome.kpi in CORRECTED and outcome.controls >= _FEWEST_CONTROLS:
-            c, k = places[outcome.cell], CORRECTED.index(outcome.kpi)
-            base, floor = float(start[kpi_index(outcome.kpi), c]), FLOOR[outcome.kpi]
-            seen, said = (torch.tensor(base + change + floor) for change in (outcome.observed, outcome.predicted))
-            if float(seen) > 0 and float(said) > 0:
-                missed[c, k] = (seen.log() - said.log()).clamp(-_LARGEST, _LARGEST)
+    for cell, kpi, predicted, observed in lesson.moved:
+        if cell in places and kpi in CORRECTED:
+            c, base, floor = places[cell], float(start[kpi_index(kpi), places[cell]]), FLOOR[kpi]
+            seen, said = base + observed + floor, base + predicted + floor
+            if seen > 0 and said > 0:
+                missed[c, CORRECTED.index(kpi)] = max(-_LARGEST, min(_LARGEST, math.log(seen / said)))
     told = torch.nonzero(~missed.isnan().all(dim=1))[:, 0].tolist()
     return [Pair(before[c], after[c], missed[c]) for c in told]
 

@@ -17,7 +17,9 @@ class LearnSettings(BaseModel):
         description="Periods whose losses make one sample; forecasts that reach further take as many as they reach",
     )
     looks: tuple[int, ...] = Field(
-        default=(3, 6, 12, 24), min_length=1, description="Blocks after which a challenger is judged; at the last, for good"
+        default=(3, 6, 12, 24),
+        min_length=1,
+        description="Blocks after which a challenger is judged; at the last, for good",
     )
     alpha: float = Field(
         default=0.05, gt=0, lt=0.5, description="Chance that a challenger no better than the champion is promoted"
@@ -32,4 +34,4 @@ class LearnSettings(BaseModel):
     drift_threshold: float = Field(
         default=12.0, gt=0, description="Page-Hinkley threshold, in standard deviations of a cell's forecast error"
     )
-    drift_slack: float = Field(default=0.5, ge=0, description="What a cell may be off without drifting, same unit")
+    drift_slack: float = Field(default=1.0, ge=0, description="What a cell may be off without drifting, same unit")

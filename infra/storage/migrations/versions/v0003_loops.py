@@ -48,6 +48,8 @@ CREATE TABLE learners (
 );
 ALTER TABLE models ADD COLUMN region text NOT NULL DEFAULT '1';
 ALTER TABLE models ADD COLUMN parameters bytea NOT NULL DEFAULT '';
+ALTER TABLE models DROP CONSTRAINT models_pkey;
+ALTER TABLE models ADD PRIMARY KEY (network_id, region, model, version);
 
 CREATE TABLE orders (
     network_id text NOT NULL,
@@ -74,5 +76,6 @@ def downgrade() -> None:
     """Delete them, with what is in them."""
     op.get_bind().exec_driver_sql(
         "DROP TABLE conflicts, diagnoses, anomalies, learners, orders; "
-        "ALTER TABLE models DROP COLUMN region, DROP COLUMN parameters"
+        "ALTER TABLE models DROP CONSTRAINT models_pkey; ALTER TABLE models DROP COLUMN region, DROP COLUMN parameters; "
+        "ALTER TABLE models ADD PRIMARY KEY (network_id, model, version)"
     )
