@@ -77,7 +77,7 @@ class Model(ABC):
 def dump(model: Model) -> bytes:
     """A model's parameters as safetensors; equal models give equal bytes."""
     tensors = model.tensors()
-    return bytes(save_tensors({name: tensors[name].contiguous() for name in sorted(tensors)}))
+    return bytes(save_tensors({name: tensors[name].clone().contiguous() for name in sorted(tensors)}))
 
 
 def to_json(model: Model) -> dict[str, Any]:

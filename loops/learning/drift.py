@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 
 _LEAST = 12  # errors before a cell can drift, and before its spread is its own
 _TYPICAL, _FORGET = 0.2, 0.97  # spread of an unknown cell's error; memory of squared errors
+_OUTSIDE = 2.5
 _LARGEST = 4.0  # an error counts for no more: a burst of a minute is no drift
 _LASTING = 6  # periods over which the size of a drift is told
 _FIELDS = ("_sum_increase", "_sum_decrease", "_min_increase", "_max_decrease")
@@ -70,7 +71,9 @@ class DriftWatch:
             test = self._tests[cell]
             test.update(max(-_LARGEST, min(_LARGEST, unit)))
             self._count[cell] += 1
-            self._square[cell] = _FORGET * self._square[cell] + (1 - _FORGET) * float(errors[cell]) ** 2
+            # A shift must not widen the spread that it is measured by: what is far out counts as just outside.
+            square = min(float(errors[cell]) ** 2, _OUTSIDE * float(self._square[cell]))
+            self._square[cell] = _FORGET * self._square[cell] + (1 - _FORGET) * square
             if test.drift_detected:
                 found.append(Drift(cell, float(np.nanmean(self._latest[:, cell]))))
                 self._restart(cell)

@@ -57,7 +57,7 @@ class Regression:
             "precision": np.array(model._ss_arr[:n, :n]),
             "covariance": np.array(model._ss_inv_arr[:n, :n]),
             "moment": np.array(model._eta_arr[:n]),
-            "examples": np.array(self.examples),
+            "examples": np.array([self.examples]),
         }
 
     def restore(self, arrays: Arrays) -> None:
@@ -67,4 +67,4 @@ class Regression:
         self._model._ss_arr[:n, :n] = arrays["precision"]
         self._model._ss_inv_arr[:n, :n] = arrays["covariance"]
         self._model._eta_arr[:n] = arrays["moment"]
-        self.examples = int(arrays["examples"])
+        self.examples = int(arrays["examples"][0])

@@ -32,6 +32,6 @@ class LearnSettings(BaseModel):
     )
     watch_alpha: float = Field(default=0.01, gt=0, lt=0.5, description="Chance of a needless roll-back, each block")
     drift_threshold: float = Field(
-        default=12.0, gt=0, description="Page-Hinkley threshold, in standard deviations of a cell's forecast error"
+        default=16.0, gt=0, description="Page-Hinkley threshold, in standard deviations of a cell's forecast error"
     )
-    drift_slack: float = Field(default=1.0, ge=0, description="What a cell may be off without drifting, same unit")
+    drift_slack: float = Field(default=1.5, ge=0, description="What a cell may be off without drifting, same unit")
