@@ -13,6 +13,7 @@ from infra.cli.options import Json, print_json
 BENCHES: dict[str, str] = {
     "stream": "counters a second, from the wire and from Kafka to twin state, on one core",
     "loop": "telemetry to revision, proposal to verdict, verdict to push",
+    "learning": "what learned models save of forecast errors: River off, residual off, both on",
     "network": "how much faster than real time the reference network runs",
 }
 
