@@ -1,10 +1,10 @@
 """What learned models save of the twin's forecast errors: everything on, River's forecast off, torch's residual off.
 
-Workload: the reference network in memory, each seed at another hour of the day. A twin follows it; beside it learns what
-the learn role runs, with its settings: models come into force when they have proved better, not before, and are rolled
-back where they turn worse. Each period every arm forecasts from the same twin; errors are held against what then came
-(prequential: nothing is forecast that was learned from). An arm that is off lacks that model and has everything else.
-The first `SKIPPED` periods, in which hardly anything can have been promoted, count for none.
+Workload: the reference network in memory, each seed at another hour of the day. A twin follows it; beside it learns
+what the learn role runs, with its settings: models come into force when they have proved better, not before, and are
+rolled back where they turn worse. Each period every arm forecasts from the same twin; errors are held against what
+then came (prequential: nothing is forecast that was learned from). An arm that is off lacks that model and has
+everything else. The first `SKIPPED` periods, in which hardly anything can have been promoted, count for none.
 
 Errors are sums of absolute errors as a share of what was observed (WAPE). Stated figures: of River the mean over volume
 and users, one and eight periods ahead; of the residual the mean over resource blocks and throughput, one period ahead.

@@ -16,7 +16,14 @@ from infra.settings import Settings
 # no child inherits threads or connections.
 _SPAWN = multiprocessing.get_context("forkserver")
 _SPAWN.set_forkserver_preload(
-    ["infra.roles.twin", "infra.roles.features", "infra.roles.outer", "streams.kafka", "tests.crash.dying"]
+    [
+        "infra.roles.twin",
+        "infra.roles.features",
+        "infra.roles.outer",
+        "infra.roles.learn",
+        "streams.kafka",
+        "tests.crash.dying",
+    ]
 )
 _DEADLINE_S = 60.0
 
