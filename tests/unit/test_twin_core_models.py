@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -167,7 +168,7 @@ def test_bytes_that_are_no_model_are_refused(name: str, data: bytes, why: str) -
     ],
 )
 def test_parameters_that_must_not_be_used_are_refused(field: str, value: torch.Tensor, why: str) -> None:
-    spoiled = replace(growing(0.2), **{field: value.double()})
+    spoiled = replace(growing(0.2), **cast("dict[str, Any]", {field: value.double()}))
     with pytest.raises(InvalidModel, match=why):
         holding(run().twin, spoiled)
 
