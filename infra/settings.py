@@ -158,7 +158,10 @@ class FeaturesSettings(Section):
 class InnerSettings(Section):
     """The inner loop."""
 
-    agents: tuple[str, ...] = Field(default=("energy-saving", "load-balancing"), description="Agents that propose")
+    agents: tuple[str, ...] = Field(
+        default=("energy-saving", "load-balancing", "coverage"),
+        description="Agents that propose, by name; NAME:schedule and NAME:policy propose in that form",
+    )
     warm_up_periods: int = Field(default=12, ge=0, description="Periods of telemetry before agents are asked")
     schedule: Path | None = Field(default=None, description="File of strategies to hand in at given periods")
     seed: int = Field(default=1, ge=0, description="Seed of scenarios; job ids mix into it")

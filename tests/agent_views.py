@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from loops.agents.agent import Attempt, Fate, NetworkView
+from schemas.ndt import Diagnosis
 from schemas.strategies import Strategy
 from twin_core.configuration import Configuration
 from twin_core.layouts import hexagonal
@@ -25,7 +26,12 @@ def view(load: Mapping[int, float] | None = None, others: float = 40.0, period: 
     heirs = NETWORK.overlap.numpy().copy()
     heirs /= heirs.sum(axis=1, keepdims=True)
     users = np.full(C, 15.0)
-    arrays = [loads, heirs, users, np.ones(C, bool), np.zeros((C, C))]
+    disturbed = np.full(C, 0.01)
+    disturbed[3] = 0.08  # one cell disturbs its neighbours, and one is heard weakly
+    weak = np.full(C, 0.02)
+    weak[19] = 0.3
+    power, tilt = NETWORK.rated_dbm.numpy().copy(), np.full(C, 6.0)
+    arrays = [loads, heirs, users, np.ones(C, bool), np.zeros((C, C)), power, tilt, weak, disturbed]
     for a in arrays:
         a.flags.writeable = False  # an agent that writes into its view fails
     return NetworkView(
@@ -37,6 +43,10 @@ def view(load: Mapping[int, float] | None = None, others: float = 40.0, period: 
         active=arrays[3].astype(bool),
         in_service=np.ones(C, bool),
         cio_db=arrays[4],
+        tx_power_dbm=power,
+        tilt_deg=tilt,
+        weak_share=weak,
+        disturbed_share=disturbed,
         neighbours=NETWORK.neighbours,
         heirs=heirs,
         kpis={"RRU.PrbTotDl": loads, "RRC.ConnMean": users},
@@ -52,10 +62,12 @@ def later(before: NetworkView, periods: int, **changes: object) -> NetworkView:
     return replace(moved, **changes)  # type: ignore[arg-type]
 
 
-def attempt(strategy: Strategy, fate: Fate) -> Attempt:
+def attempt(strategy: Strategy, fate: Fate, diagnosis: Diagnosis | None = None) -> Attempt:
     """A strategy as an agent's past shows it."""
-    settings = frozenset((c.object, c.attribute, c.value) for c in strategy.changes)
-    return Attempt(strategy.strategy_id, strategy.agent, settings, strategy.proposed_at_ms, fate)
+    settings = frozenset((c.object, c.attribute, c.value) for c in strategy.all_changes)
+    return Attempt(
+        strategy.strategy_id, strategy.agent, settings, strategy.proposed_at_ms, fate, strategy.standing, diagnosis
+    )
 
 
 def applied(before: NetworkView, strategy: Strategy) -> NetworkView:

@@ -12,8 +12,8 @@ from infra.storage.plans import write_audit
 from infra.storage.rows import find, find_one, insert_once, update, upsert
 from loops.agents.agent import Attempt, Fate
 from loops.inner.sharding import Job
-from schemas.ndt import NdtReport, NdtShardResult, Verdict
-from schemas.plans import PlanState
+from schemas.ndt import Diagnosis, NdtReport, NdtShardResult, Verdict
+from schemas.plans import TERMINAL, PlanState
 from schemas.strategies import Strategy
 from schemas.topics import NDT_REPORTS
 
@@ -142,11 +142,14 @@ def find_verdict(connection: Connection, network_id: str, job_id: str) -> NdtRep
 def attempts(connection: Connection, network_id: str, region: str, before_ms: int) -> list[Attempt]:
     """Strategies taken in before a time and what came of them, oldest first: what agents remember."""
     rows = connection.execute(
-        "SELECT s.body, s.period_end_ms, v.verdict, (v.body->>'valid_until_ms')::bigint, p.state "
+        "SELECT s.body, s.period_end_ms, v.verdict, (v.body->>'valid_until_ms')::bigint, p.state, "
+        "coalesce(dp.body, dv.body) "
         "FROM strategies s "
         "LEFT JOIN LATERAL (SELECT * FROM verdicts v WHERE v.network_id = s.network_id "
         "AND v.strategy_id = s.strategy_id ORDER BY v.period_end_ms DESC, v.job_id LIMIT 1) v ON true "
         "LEFT JOIN plans p ON p.network_id = s.network_id AND p.job_id = v.job_id "
+        "LEFT JOIN diagnoses dv ON dv.network_id = s.network_id AND dv.subject = v.job_id "
+        "LEFT JOIN diagnoses dp ON dp.network_id = s.network_id AND dp.subject = p.plan_id "
         "WHERE s.network_id = %s AND s.region = %s AND s.period_end_ms < %s "
         "ORDER BY s.period_end_ms DESC, s.strategy_id DESC LIMIT %s",
         (network_id, region, before_ms, _REMEMBERED),
@@ -156,7 +159,7 @@ def attempts(connection: Connection, network_id: str, region: str, before_ms: in
 
 def locked_cells(connection: Connection, network_id: str) -> frozenset[str]:
     """Cells in the areas of plans that have not ended."""
-    final = [s.value for s in _FATES]
+    final = [s.value for s in TERMINAL]
     rows = connection.execute(
         "SELECT DISTINCT jsonb_array_elements_text(body->'area') FROM plans "
         "WHERE network_id = %s AND NOT (state = ANY(%s))",
@@ -167,6 +170,7 @@ def locked_cells(connection: Connection, network_id: str) -> frozenset[str]:
 
 _FATES = {
     PlanState.COMPLETED: Fate.DONE,
+    PlanState.STANDING: Fate.DONE,
     PlanState.ROLLED_BACK: Fate.UNDONE,
     PlanState.FAILED: Fate.UNDONE,
     PlanState.CANCELLED: Fate.UNDECIDED,
@@ -174,15 +178,24 @@ _FATES = {
 
 
 def _attempt(
-    body: Any, period_end_ms: int, verdict: str | None, valid_until_ms: int | None, plan: str | None, *, now_ms: int
+    body: Any,
+    period_end_ms: int,
+    verdict: str | None,
+    valid_until_ms: int | None,
+    plan: str | None,
+    diagnosis: Any,
+    *,
+    now_ms: int,
 ) -> Attempt:
     strategy = Strategy.model_validate(body)
     return Attempt(
         strategy_id=strategy.strategy_id,
         agent=strategy.agent,
-        settings=frozenset((c.object, c.attribute, c.value) for c in strategy.changes),
+        settings=frozenset((c.object, c.attribute, c.value) for c in strategy.all_changes),
         period_end_ms=period_end_ms,
         fate=_fate(verdict, valid_until_ms, plan, now_ms),
+        standing=strategy.standing,
+        diagnosis=Diagnosis.model_validate(diagnosis) if diagnosis else None,
     )
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from loops.exceptions import UnknownAgent
 from loops.inner.sharding import digest
 from schemas.names import cell_of
+from schemas.ndt import Diagnosis
 from schemas.strategies import ConfigChange, Objective, Strategy
 from schemas.topology import Topology
 
@@ -25,6 +26,14 @@ Setting = tuple[str, str, float | str]
 """Object, attribute, value."""
 
 GROUP = "twinloop.agents"
+
+
+class Form(StrEnum):
+    """How an agent hands in what it wants."""
+
+    CHANGE = "change"  # once
+    SCHEDULE = "schedule"  # every day at its time
+    POLICY = "policy"  # whenever its reason comes true
 
 
 class Fate(StrEnum):
@@ -47,6 +56,10 @@ class Attempt:
         What it set.
     period_end_ms
         When it was proposed.
+    standing
+        Whether it is a schedule or policy.
+    diagnosis
+        Why it failed, where that is known.
     """
 
     strategy_id: str
@@ -54,11 +67,22 @@ class Attempt:
     settings: frozenset[Setting]
     period_end_ms: int
     fate: Fate
+    standing: bool = False
+    diagnosis: Diagnosis | None = None
 
     @cached_property
     def cells(self) -> frozenset[str]:
         """DNs of the cells whose objects it set."""
         return frozenset(cell_of(dn) for dn, _, _ in self.settings)
+
+    @cached_property
+    def blamed(self) -> frozenset[str]:
+        """Of these, the cells to which a failure is laid: that of the change that caused it, else all."""
+        found = self.diagnosis
+        if found is None or not found.change_id:
+            return self.cells
+        named = frozenset(c for c in self.cells if any(cell_of(dn) == c for dn in _objects(found.change)))
+        return named or self.cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +97,12 @@ class NetworkView:
         [C] free of failure.
     cio_db
         [C, C] handover bias from a cell (row) towards another.
+    tx_power_dbm, tilt_deg
+        [C] configured power and electrical down-tilt.
+    weak_share
+        [C] share of a cell's users who hear it weakly.
+    disturbed_share
+        [C] share of the other cells' traffic that a cell disturbs strongly.
     neighbours
         For each cell its neighbours' indices, longest border first.
     heirs
@@ -95,6 +125,10 @@ class NetworkView:
     active: NDArray[np.bool_]
     in_service: NDArray[np.bool_]
     cio_db: Array
+    tx_power_dbm: Array
+    tilt_deg: Array
+    weak_share: Array
+    disturbed_share: Array
     neighbours: tuple[tuple[int, ...], ...]
     heirs: Array
     kpis: Mapping[str, Array]
@@ -131,19 +165,38 @@ class Agent(Protocol):
 def load_agents(names: Sequence[str]) -> list[Agent]:
     """Agents by name, from the entry points ``twinloop.agents`` of all installed packages.
 
+    Parameters
+    ----------
+    names
+        ``NAME`` or ``NAME:FORM``: an agent that proposes its changes as a schedule or policy.
+
     Raises
     ------
     UnknownAgent
-        If no package offers one of that name.
+        If no package offers one of that name, or it knows no such form.
     """
     found = {e.name: e for e in entry_points(group=GROUP)}
-    for name in names:
+    agents: list[Agent] = []
+    for full in names:
+        name, _, form = full.partition(":")
         if name not in found:
             raise UnknownAgent(
                 f"no agent {name!r}; installed: {', '.join(sorted(found)) or 'none'}. Install the package that offers "
                 f"it under the entry points {GROUP}, or take it out of inner.agents"
             )
-    return [found[name].load()() for name in names]
+        try:
+            agents.append(found[name].load()(**({"form": Form(form)} if form else {})))
+        except (TypeError, ValueError):
+            raise UnknownAgent(
+                f"agent {name!r} cannot propose in the form {form!r}; forms are {', '.join(Form)}, where the agent "
+                "takes one. Correct inner.agents"
+            ) from None
+    return agents
+
+
+def _objects(words: str) -> list[str]:
+    """DNs named in words."""
+    return [word.rstrip(",") for word in words.split() if "=" in word]
 
 
 def strategy(

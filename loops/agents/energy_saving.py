@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from loops.agents.agent import NetworkView, Setting, strategy
+from loops.agents.agent import Form, NetworkView, Setting, strategy
+from loops.agents.forms import Trigger, proposal
 from loops.agents.memory import Memory, Pauses
 from schemas.levers import LOCKED, UNLOCKED
 from schemas.names import short_name
@@ -46,6 +47,7 @@ class EnergySaving:
     most_asleep: float = 0.25
     min_gain: float = 0.005
     pauses: Pauses = field(default_factory=Pauses)
+    form: Form = Form.CHANGE
     name: str = "energy-saving"
 
     def propose(self, view: NetworkView) -> list[Strategy]:
@@ -79,6 +81,8 @@ class EnergySaving:
         network = float(np.nanmean(load)) if np.isfinite(load).any() else np.inf
         room = int(self.most_asleep * len(view.cells)) - int((~view.active).sum())
         room = min(room, 0 if network > self.quiet_below else 1 if network > 2 / 3 * self.quiet_below else self.most)
+        if room > 1 and memory.setbacks(view.cells):
+            room = 1  # one at a time after what went wrong
         carried = load.copy()  # what each cell will have to carry
         chosen: list[int] = []
         for c in np.argsort(load, kind="stable").tolist():
@@ -98,19 +102,30 @@ class EnergySaving:
                 carried[heirs] = after
         return chosen
 
+    def _trigger(self, view: NetworkView, cells: list[int]) -> Trigger:
+        """As a policy: while they and their heirs have no more to do than now, and a little."""
+        near = [*cells, *(n for c in cells for n in np.flatnonzero(view.heirs[c] > 0).tolist())]
+        busiest = float(np.nanmax(view.worst(PRB)[near]))
+        quiet = min(busiest + 5.0, self.carry_below)
+        names = [view.cells[n] for n in dict.fromkeys(near)]
+        return Trigger(PRB, names, below=quiet, clear=max(self.wake_above, quiet + 10.0), statistic="max")
+
     def _proposal(self, view: NetworkView, cells: list[int], state: str) -> Strategy:
         load = view.worst(PRB)
         settings: list[Setting] = [(view.cells[c], STATE, state) for c in cells]
         names = ", ".join(short_name(view.cells[c]) for c in cells)
         if state == LOCKED:
             loads = ", ".join(f"{load[c]:.0f} %" for c in cells)
-            return strategy(
+            return proposal(
                 view,
                 self.name,
+                self.form,
                 f"Switch off {names}",
                 settings,
+                [(dn, STATE, UNLOCKED) for dn, _, _ in settings],
                 Objective(kpi="PEE.AvgPower", direction=Direction.DOWN, min_gain=self.min_gain * len(cells)),
                 f"PRB use of {loads}; their neighbours stay below {self.carry_below:g} % with it",
+                self._trigger(view, cells),
             )
         return strategy(
             view,

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from loops.agents.agent import NetworkView, Setting, strategy
+from loops.agents.agent import Form, NetworkView, Setting
+from loops.agents.forms import Trigger, proposal
 from loops.agents.memory import Memory, Pauses
 from schemas.levers import quantise_cio
 from schemas.names import relation_dn, short_name
@@ -41,6 +42,7 @@ class LoadBalancing:
     largest_db: float = 6.0
     min_gain: float = 0.01
     pauses: Pauses = field(default_factory=Pauses)
+    form: Form = Form.CHANGE
     name: str = "load-balancing"
 
     def propose(self, view: NetworkView) -> list[Strategy]:
@@ -84,18 +86,21 @@ class LoadBalancing:
     def _proposal(
         self, view: NetworkView, c: int, others: list[int], step_db: float, objective: Objective, why: str
     ) -> Strategy:
-        settings: list[Setting] = []
-        for n in others:
-            settings += [
-                (_relation(view, c, n), CIO, self._step(view.cio_db[c, n], step_db)),
-                (_relation(view, n, c), CIO, self._step(view.cio_db[n, c], -step_db)),
-            ]
+        step_db /= 1 + Memory(view, self.name, self.pauses).setbacks([view.cells[c]])  # smaller after what went wrong
+        pairs = [pair for n in others for pair in ((c, n, step_db), (n, c, -step_db))]
+        new: list[Setting] = [(_relation(view, a, b), CIO, self._step(view.cio_db[a, b], step)) for a, b, step in pairs]
+        old: list[Setting] = [(_relation(view, a, b), CIO, float(view.cio_db[a, b])) for a, b, _ in pairs]
         names = ", ".join(short_name(view.cells[n]) for n in others)
         title = f"Hand users of {short_name(view.cells[c])} {'to' if step_db > 0 else 'back from'} {names}"
-        return strategy(view, self.name, title, settings, objective, why)
+        form = self.form if step_db > 0 else Form.CHANGE
+        trigger = Trigger(PRB, [view.cells[c]], above=self.full_above, clear=self.relaxed_below)
+        return proposal(view, self.name, form, title, new, old, objective, why, trigger)
 
     def _step(self, present_db: float, step_db: float) -> float:
-        return quantise_cio(float(np.clip(present_db + step_db, -self.largest_db, self.largest_db)))
+        """The present bias and a step, never less than one of the grid."""
+        wanted = float(np.clip(present_db + step_db, -self.largest_db, self.largest_db))
+        near = quantise_cio(wanted)
+        return near if near != present_db else quantise_cio(present_db + float(np.copysign(1.0, step_db)))
 
 
 def _relation(view: NetworkView, source: int, target: int) -> str:

@@ -17,11 +17,14 @@ class Pauses:
     done
         After a change came into force: let it show what it does.
     refused
-        After verification rejected it: the network must have changed first.
+        After verification rejected it: the network must have changed first. Where the diagnosis blames some of its
+        cells, the others rest only as after an attempt that came to nothing.
     undecided
         After verification could not tell.
     undone
         After it was rolled back: the twin was wrong about this cell.
+    remembered
+        How long a setback makes the next steps smaller.
     """
 
     between: float = 5
@@ -29,6 +32,7 @@ class Pauses:
     refused: float = 20
     undecided: float = 12
     undone: float = 40
+    remembered: float = 1440
 
     def after(self, fate: Fate) -> float:
         """Pause after that fate; endless while it is open."""
@@ -59,9 +63,27 @@ class Memory:
         """Whether any of the cells must be left alone: held by a plan, or touched too lately by this agent."""
         cells = frozenset(cells)
         return bool(cells & self._view.locked) or any(
-            cells & a.cells and self._view.periods_since(a.period_end_ms) < self._pauses.after(a.fate) for a in self.own
+            self._view.periods_since(a.period_end_ms) < pause
+            for a in self.own
+            for touched, pause in ((a.blamed, self._pauses.after(a.fate)), (a.cells - a.blamed, self._spared(a)))
+            if cells & touched
+        )
+
+    def _spared(self, attempt: Attempt) -> float:
+        """Pause of cells that a failed attempt touched and that are not to blame."""
+        return min(self._pauses.after(attempt.fate), self._pauses.between)
+
+    def setbacks(self, cells: Iterable[str]) -> int:
+        """How often an attempt on these cells was refused or undone, as long as that is remembered."""
+        cells = frozenset(cells)
+        return sum(
+            a.fate in (Fate.REFUSED, Fate.UNDONE)
+            and bool(cells & a.blamed)
+            and self._view.periods_since(a.period_end_ms) < self._pauses.remembered
+            for a in self.own
         )
 
     def in_force(self) -> dict[tuple[str, str], Setting]:
         """What this agent has set last and brought into force, by object and attribute."""
-        return {(s[0], s[1]): s for a in self.own if a.fate is Fate.DONE for s in sorted(a.settings, key=str)}
+        done = [a for a in self.own if a.fate is Fate.DONE and not a.standing]
+        return {(s[0], s[1]): s for a in done for s in sorted(a.settings, key=str)}

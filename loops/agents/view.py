@@ -8,6 +8,8 @@ import torch
 from loops.agents.agent import Array, Attempt, NetworkView
 from twin_core.twin import Twin
 
+_WEAK_DBM, _DISTURBING_DB = -110.0, 6.0
+
 
 def view_of(
     twin: Twin,
@@ -34,6 +36,9 @@ def view_of(
         active=twin.configuration.active.numpy(),
         in_service=twin.environment.in_service.numpy(),
         cio_db=twin.configuration.cio_db.numpy(),
+        tx_power_dbm=twin.configuration.tx_power_dbm.numpy(),
+        tilt_deg=twin.configuration.tilt_deg.numpy(),
+        **coverage_of(twin),
         neighbours=twin.network.neighbours,
         heirs=heirs_of(twin),
         kpis=dict(kpis or {}),
@@ -41,6 +46,28 @@ def view_of(
         locked=frozenset(locked),
         history=tuple(sorted(history, key=lambda a: (a.period_end_ms, a.strategy_id))),
     )
+
+
+def coverage_of(twin: Twin) -> dict[str, Array]:
+    """Whom each cell reaches too weakly, and whom it disturbs.
+
+    Returns
+    -------
+    dict
+        weak_share [C]: share of a cell's users below -110 dBm, where coverage at home ends; disturbed_share [C]: share
+        of the other cells' traffic at whose places it is heard within 6 dB of the serving cell.
+    """
+    cells = len(twin.network.cells)
+    share = twin.physics.attachment.dense(cells).double()
+    users = twin.environment.users[:, None] * share
+    rsrp = twin.rsrp_dbm
+    weak = (users * (rsrp < _WEAK_DBM)).sum(dim=0) / users.sum(dim=0).clamp_min(1e-9)
+    traffic = twin.environment.demand_kbps
+    on_air = twin.configuration.active & twin.environment.in_service
+    served = torch.where(share > 0, rsrp, torch.nan).nan_to_num(-torch.inf).max(dim=1).values
+    near = (rsrp > served[:, None] - _DISTURBING_DB) & on_air
+    disturbed = (traffic[:, None] * (1 - share) * near).sum(dim=0) / traffic.sum().clamp_min(1e-9)
+    return {"weak_share": weak.numpy(), "disturbed_share": disturbed.numpy()}
 
 
 def heirs_of(twin: Twin) -> Array:

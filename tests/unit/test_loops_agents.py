@@ -1,10 +1,12 @@
-"""What the two agents do in networks a person can picture."""
+"""What the agents do in networks a person can picture."""
 
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from loops.agents.agent import Fate
+from loops.agents.agent import Fate, Form
+from loops.agents.coverage import Coverage
 from loops.agents.energy_saving import EnergySaving
 from loops.agents.load_balancing import LoadBalancing
 from schemas.names import relation_dn
@@ -100,3 +102,39 @@ def test_an_agent_has_one_change_under_way_at_a_time() -> None:
     assert agent.propose(later(quiet, 30, history=(attempt(first, Fate.OPEN),))) == []
     assert agent.propose(later(quiet, 4, history=(attempt(first, Fate.REFUSED),))) == []
     assert agent.propose(later(quiet, 5, history=(attempt(first, Fate.REFUSED),))) != []
+
+
+def test_coverage_tilts_up_where_users_hear_little_and_down_where_neighbours_hear_too_much() -> None:
+    (up,) = Coverage().propose(view())
+    assert (up.title, up.changes[0].attribute, up.changes[0].value) == ("Tilt gnb7-2 up", "digitalTilt", 50.0)
+    (down,) = Coverage(weak_above=0.9).propose(view())
+    assert (down.title, down.changes[0].value) == ("Tilt gnb2-1 down", 70.0)
+
+
+def test_coverage_gives_power_back_before_it_tilts() -> None:
+    now = view()
+    power = now.tx_power_dbm.copy()
+    power[19] -= 3
+    (given,) = Coverage().propose(replace(now, tx_power_dbm=power))
+    assert given.title == "Give gnb7-2 power back"
+    assert float(given.changes[0].value) == pytest.approx(40_000 * 10**-0.2, rel=1e-3)
+
+
+def test_after_a_roll_back_the_next_step_is_half_as_large() -> None:
+    (first,) = Coverage().propose(view())
+    (again,) = Coverage().propose(later(view(), 50, history=(attempt(first, Fate.UNDONE),)))
+    assert (first.changes[0].value, again.changes[0].value) == (50.0, 55.0)
+
+
+def test_a_policy_undoes_what_it_did_when_its_reason_has_gone() -> None:
+    (policy,) = LoadBalancing(form=Form.POLICY).propose(view({4: 95.0}))
+    comes, goes = policy.rules
+    assert (comes.when.above, goes.when.below) == (85.0, 50.0)
+    assert [c.object for c in comes.changes] == [c.object for c in goes.changes]
+    assert {c.value for c in goes.changes} == {0.0}
+
+
+def test_a_schedule_begins_at_a_full_quarter_and_ends_some_hours_later() -> None:
+    (schedule,) = Coverage(form=Form.SCHEDULE).propose(view(period=100))
+    assert [e.at_minute for e in schedule.schedule] == [105, 285]
+    assert "every day at 01:45" in schedule.title
