@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loops.exceptions import UnknownAgent
-from loops.inner.sharding import digest
+from schemas.identifiers import digest
 from schemas.names import cell_of
 from schemas.ndt import Diagnosis
 from schemas.strategies import ConfigChange, Objective, Strategy

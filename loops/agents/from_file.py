@@ -38,8 +38,8 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from loops.exceptions import BadStrategyFile
-from loops.inner.sharding import digest
 from schemas.base import Record
+from schemas.identifiers import digest
 from schemas.levers import LEVERS
 from schemas.names import beam_dn, relation_dn, sector_carrier_dn, short_name
 from schemas.strategies import Condition, ConfigChange, Guard, Objective, Rule, ScheduleEntry, Strategy

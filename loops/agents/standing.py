@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from loops.agents.agent import Array
-from loops.inner.sharding import digest
+from schemas.identifiers import digest
 from schemas.strategies import ConfigChange, Strategy
 from twin_core.control import holds, places_of, wanted
 from twin_core.kpis import KPIS

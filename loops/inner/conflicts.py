@@ -20,9 +20,9 @@ from loops.inner.coordinator import Verification
 from loops.inner.design import Design
 from loops.inner.evidence import Evidence
 from loops.inner.guards import in_force
-from loops.inner.sharding import digest
 from loops.inner.trust import touched
 from loops.inner.verdict import Gain, gain_in, usual_breach
+from schemas.identifiers import digest
 from schemas.ndt import Conflict, ConflictKind, Verdict
 from schemas.strategies import Objective, Strategy
 

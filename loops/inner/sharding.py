@@ -1,12 +1,12 @@
 """A job and its shards: pieces of at most about two seconds, each a run of scenarios that no look cuts through."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
 from loops.inner.design import Design
 from loops.inner.guards import in_force
+from schemas.identifiers import digest
 from schemas.ndt import NdtShard
 from schemas.strategies import Guard, Strategy
 
@@ -14,15 +14,6 @@ from schemas.strategies import Guard, Strategy
 SHARD_SECONDS = 2.0
 # One period of one scenario, both configurations, per cell, on one slow core (measured with 21 and 57 cells).
 SECONDS_PER_CELL_PERIOD = 4.0e-4
-
-
-def digest(*parts: object, length: int = 16) -> str:
-    """A short identifier that the same parts always give.
-
-    >>> digest("a", 1) == digest("a", 1), digest("a", 1) == digest("a1")
-    (True, False)
-    """
-    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:length]
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Literal
 
-from loops.outer.plan import Plan, digest
+from loops.outer.plan import Plan
 from loops.outer.stages import in_safe_order
+from schemas.identifiers import digest
 from schemas.names import managed_element_of
 from schemas.plans import ConfigCommand
 from schemas.strategies import ConfigChange
@@ -19,7 +20,7 @@ def command_id_of(plan_id: str, stage: str, kind: str, managed_element: str) -> 
     >>> command_id_of("plan-1", "canary", "apply", "ManagedElement=g1")
     'plan-1.canary.apply.2086b035488d'
     """
-    return f"{plan_id}.{stage}.{kind}.{digest(managed_element)}"
+    return f"{plan_id}.{stage}.{kind}.{digest(managed_element, length=12)}"
 
 
 def commands_for(plan: Plan, kind: Kind, changes: Iterable[ConfigChange], time_ms: int) -> tuple[ConfigCommand, ...]:
@@ -50,7 +51,7 @@ def reversal(plan: Plan, values: Iterable[AttributeValue]) -> tuple[ConfigChange
     """Changes that bring back these values."""
     return in_safe_order(
         ConfigChange(
-            change_id=f"{plan.plan_id}.back.{digest(v.object, v.attribute)}",
+            change_id=f"{plan.plan_id}.back.{digest(v.object, v.attribute, length=12)}",
             object=v.object,
             attribute=v.attribute,
             value=v.value,

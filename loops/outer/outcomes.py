@@ -10,8 +10,9 @@ import numpy as np
 from loops.outer.comparison import Windows, control_index
 from loops.outer.ground import Ground, adds_up, sides, with_silence
 from loops.outer.history import KpiHistory, Series
-from loops.outer.plan import Plan, digest
+from loops.outer.plan import Plan
 from loops.outer.settings import OuterSettings
+from schemas.identifiers import digest
 from schemas.ndt import Prediction
 from schemas.plans import Outcome
 
@@ -96,7 +97,7 @@ def _outcome(
 ) -> Outcome:
     return Outcome(
         network_id=plan.network_id,
-        event_id=f"{plan.plan_id}/{plan.stage.name}/{kpi}/{digest(cell)}",
+        event_id=f"{plan.plan_id}/{plan.stage.name}/{kpi}/{digest(cell, length=12)}",
         plan_id=plan.plan_id,
         stage=plan.stage.name,
         kpi=kpi,

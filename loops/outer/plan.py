@@ -1,6 +1,5 @@
 """A plan: an approved strategy on its way into the network. An immutable value that is stored as one JSON document."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
@@ -8,6 +7,7 @@ from loops.outer.exceptions import NotApproved
 from loops.outer.neighbours import NeighbourGraph
 from loops.outer.stages import Stage, stages_of
 from schemas.base import EpochMs, Identifier, Number, Record
+from schemas.identifiers import digest
 from schemas.names import NetworkId, cell_of
 from schemas.ndt import NdtReport, Prediction, Verdict
 from schemas.plans import TERMINAL, ConfigCommand, PlanState
@@ -121,12 +121,7 @@ def plan_id_of(job_id: str) -> str:
     >>> plan_id_of("job-1")
     'plan-026ab639c21d'
     """
-    return f"plan-{digest(job_id)}"
-
-
-def digest(*parts: str) -> str:
-    """Twelve hexadecimal digits of what the parts hash to."""
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:12]
+    return f"plan-{digest(job_id, length=12)}"
 
 
 def plan_from(
