@@ -162,6 +162,10 @@ class InnerSettings(Section):
         default=("energy-saving", "load-balancing", "coverage"),
         description="Agents that propose, by name; NAME:schedule and NAME:policy propose in that form",
     )
+    agent_deadline_s: float = Field(default=5.0, gt=0, description="For an agent's answer; then its process is ended")
+    agent_most: int = Field(default=8, ge=1, description="Strategies that an agent may propose at once")
+    agent_failures: int = Field(default=3, ge=1, description="Of an agent in a row, after which it is suspended")
+    agent_suspension_periods: int = Field(default=60, ge=1, description="For which it is then not asked")
     warm_up_periods: int = Field(default=12, ge=0, description="Periods of telemetry before agents are asked")
     schedule: Path | None = Field(default=None, description="File of strategies to hand in at given periods")
     seed: int = Field(default=1, ge=0, description="Seed of scenarios; job ids mix into it")

@@ -6,6 +6,7 @@
     ├── BadStrategyFile      a person's strategy file cannot be read as a strategy
     ├── BadGuards            a guards file cannot be read as guards
     ├── UnknownAgent         an agent that no entry point offers
+    ├── AgentFailed          an agent crashed, hung, or proposed what cannot be meant
     ├── UnknownScenario      a job names a class of scenario that its design lacks
     ├── BadLearnerState      bytes that are no state of a learner
     └── ForeignResult        a shard result that does not belong to the job or has another shape
@@ -26,6 +27,10 @@ class BadGuards(LoopError, ValueError):
 
 class UnknownAgent(LoopError, LookupError):
     """No installed package offers an agent of that name under the entry points `twinloop.agents`."""
+
+
+class AgentFailed(LoopError, RuntimeError):
+    """An agent raised an error, died, did not answer in time, or answered with what is no proposal for this network."""
 
 
 class UnknownScenario(LoopError, LookupError):

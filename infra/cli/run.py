@@ -1,12 +1,12 @@
 """`twinloop run ROLE…`."""
 
 import threading
-from contextlib import suppress
 from typing import Annotated
 
 import typer
 
 from infra.cli.errors import reports_errors
+from infra.ownership import when_gone
 from infra.roles.base import ROLES
 
 
@@ -29,17 +29,8 @@ def run(
 
     stop = threading.Event()
     if owner is not None:
-        threading.Thread(target=_end_with, args=(owner, stop), daemon=True).start()
+        threading.Thread(target=when_gone, args=(owner, stop.set), daemon=True).start()
     settings = load_settings()
     configure_logging(settings.log, network_id=settings.network_id)
     start_exporter(settings.metrics)
     raise typer.Exit(run_roles(build(roles, Context.of(settings)), stop))
-
-
-def _end_with(owner: int, stop: threading.Event) -> None:
-    """Stop the roles once the process that started them is gone, however it went."""
-    import psutil
-
-    with suppress(psutil.NoSuchProcess):
-        psutil.Process(owner).wait()
-    stop.set()

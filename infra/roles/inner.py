@@ -24,6 +24,7 @@ from contextlib import ExitStack, closing
 import structlog
 import torch
 
+from infra.agents.panel import Panel
 from infra.exceptions import SettingsError
 from infra.metrics import STEP_SECONDS, VERDICTS
 from infra.roles.base import Context, keep_trying, stand_by
@@ -41,7 +42,6 @@ from infra.storage.plans import open_plans
 from infra.storage.strategies import cancel_other_jobs, close_job, open_job, take_in
 from infra.topologies import load_topology
 from infra.twin_source import PostgresTwins
-from loops.agents.agent import Agent, load_agents
 from loops.exceptions import UnknownAgent
 from loops.inner.conflicts import area_of
 from loops.inner.coordinator import Patience, Verification
@@ -66,8 +66,9 @@ def build(context: Context) -> "InnerRole":
         If no package offers an agent that the settings name.
     """
     torch.set_num_threads(1)  # the view is made here; the work is the workers'
+    s = context.settings.inner
     try:
-        agents = load_agents(context.settings.inner.agents)
+        agents = Panel(s.agents, s.agent_deadline_s, s.agent_most, s.agent_failures, s.agent_suspension_periods)
     except UnknownAgent as error:
         raise SettingsError(str(error), "correct inner.agents") from None
     return InnerRole(context, agents)
@@ -84,7 +85,7 @@ class InnerRole:
 
     name = NAME
 
-    def __init__(self, context: Context, agents: list[Agent]) -> None:
+    def __init__(self, context: Context, agents: Panel) -> None:
         self._context, self._agents = context, agents
         self._log = structlog.get_logger().bind(role=NAME, network=context.network_id, region=context.region)
 
@@ -102,6 +103,7 @@ class InnerRole:
             if topology is None:
                 return
             context.transport.ensure_topics(TOPICS)
+            stack.enter_context(closing(self._agents)).start()
             publisher = stack.enter_context(closing(OutboxPublisher(context, NAME)))
             inbox = Inbox(context, STRATEGIES, Strategy, f"{NAME}-{context.region}", database)
             schedule = Schedule(context.settings.inner.schedule, topology, context.region)

@@ -2,17 +2,19 @@
 
 import structlog
 
+from infra.agents.panel import Answer, Panel
 from infra.roles.base import Context
 from infra.roles.inbox import Inbox
 from infra.roles.inner_sight import Sight, revision_at
 from infra.roles.schedule import Schedule
 from infra.storage import progress
+from infra.storage.alerts import save_alert
 from infra.storage.database import Connection
 from infra.storage.plans import standing_plans, write_audit
 from infra.storage.rows import find_one
 from infra.storage.strategies import last_child, take_in, verifying
-from loops.agents.agent import Agent, NetworkView
 from loops.agents.standing import due
+from loops.alerts.events import Kind, alert
 from schemas.levers import LEVERS
 from schemas.strategies import Strategy
 from schemas.twin import TwinUpdate
@@ -26,13 +28,13 @@ class Proposals:
     ----------
     role
         In whose name strategies are taken in.
+    agents
+        Who is asked every period.
     inbox
         What others hand in on `strategies.proposed`.
     """
 
-    def __init__(
-        self, context: Context, role: str, agents: list[Agent], schedule: Schedule, inbox: Inbox[Strategy]
-    ) -> None:
+    def __init__(self, context: Context, role: str, agents: Panel, schedule: Schedule, inbox: Inbox[Strategy]) -> None:
         self._context, self._role = context, role
         self._agents, self._schedule, self._inbox = agents, schedule, inbox
         self._log = structlog.get_logger().bind(role=role, network=context.network_id, region=context.region)
@@ -103,21 +105,19 @@ class Proposals:
         """What agents propose. They are not asked before the twin is worth it: nothing could be concluded."""
         if sight.twin.revision < self._context.settings.inner.warm_up_periods or not sight.twin.gate_open:
             return []
-        view = sight.view(connection)
-        return [s for agent in self._agents for s in self._of(agent, view, connection)]
+        answers = self._agents.ask(sight.view(connection))
+        for answer in answers:
+            if answer.failure:
+                self._note_failure(connection, answer, sight.twin.period_end_ms)
+        return [s for answer in answers for s in answer.strategies]
 
-    def _of(self, agent: Agent, view: NetworkView, connection: Connection) -> list[Strategy]:
-        try:
-            return agent.propose(view)
-        except Exception as error:  # an agent may come from anywhere; its failure is not the loop's
-            self._log.exception("an agent failed; it is asked again next period", agent=agent.name)
-            write_audit(
-                connection,
-                view.network_id,
-                view.period_end_ms,
-                self._role,
-                "agent failed",
-                agent.name,
-                {"error": repr(error)},
-            )
-            return []
+    def _note_failure(self, connection: Connection, answer: Answer, period_end_ms: int) -> None:
+        """An agent may come from anywhere; its failure is told, and is not the loop's."""
+        network_id, detail = self._context.network_id, {"error": answer.failure}
+        write_audit(connection, network_id, period_end_ms, self._role, "agent failed", answer.agent, detail)
+        if not answer.suspended_periods:
+            return
+        summary = f"{answer.agent} failed too often and rests {answer.suspended_periods} periods: {answer.failure}"
+        write_audit(connection, network_id, period_end_ms, self._role, "agent suspended", answer.agent, detail)
+        told = alert(Kind.AGENT_SUSPENDED, network_id, answer.agent, period_end_ms, summary)
+        save_alert(connection, self._role, told, period_end_ms)
