@@ -7,12 +7,13 @@ from psycopg.rows import dict_row
 from infra.exceptions import InfraError
 from infra.storage.database import Connection
 from infra.storage.exceptions import UnknownRevision
+from infra.storage.findings import conflicts_of, diagnoses_of
 from infra.storage.revisions import load_revision
 from infra.storage.rows import find, find_one
 from loops.outer.plan import Plan, PushedCommand
 from schemas.alerts import Alert
 from schemas.base import EpochMs, Number, Record
-from schemas.ndt import NdtReport, ScenarioOutcome
+from schemas.ndt import Conflict, Diagnosis, NdtReport, ScenarioOutcome
 from schemas.plans import PlanState
 from schemas.strategies import Strategy
 from schemas.telemetry import AttributeValue
@@ -64,6 +65,7 @@ class PlanChapter(Record):
     state: PlanState
     stages: dict[str, list[str]]  # stage -> cells it changes
     cause: str
+    diagnosis: Diagnosis | None  # why it was rolled back
     fallback: list[AttributeValue]
     transitions: list[Transition]
     commands: list[PushedCommand]
@@ -104,6 +106,7 @@ class Story(Record):
     proposed_on: TwinUpdate | None
     verified_on: list[TwinUpdate]
     jobs: list[JobChapter]
+    conflicts: list[Conflict]
     alerts: list[Alert]
     audit: list[AuditEntry]
 
@@ -137,6 +140,7 @@ def explain(connection: Connection, network_id: str, wanted: str) -> Story:
         proposed_on=_revision(connection, network_id, region, strategy.revision) if strategy else None,
         verified_on=[u for r in verified if (u := _revision(connection, network_id, region, r)) is not None],
         jobs=jobs,
+        conflicts=conflicts_of(connection, network_id, strategy_id),
         alerts=_alerts(connection, network_id, ids),
         audit=_audit(connection, network_id, ids),
     )
@@ -207,6 +211,7 @@ def _plan(connection: Connection, plan: Plan) -> PlanChapter:
         state=plan.state,
         stages={s.name: list(s.cells) for s in plan.stages},
         cause=plan.cause,
+        diagnosis=diagnoses_of(connection, plan.network_id, [plan.plan_id]).get(plan.plan_id),
         fallback=list(plan.fallback),
         transitions=[Transition.model_validate({k: r[k] for k in Transition.model_fields}) for r in transitions],
         commands=list(plan.commands),

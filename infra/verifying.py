@@ -22,6 +22,7 @@ from loops.inner.verify import drive, verify_here
 from schemas.ndt import NdtReport
 from schemas.strategies import Guard, Strategy
 from schemas.topics import TOPICS
+from schemas.topology import Topology
 from schemas.twin import TwinUpdate
 
 # Longest wait for the broker to say who is in the workers' group.
@@ -57,13 +58,8 @@ def verify(context: Context, path: Path, revision: int | None = None) -> Verifie
         If the network is not known yet.
     """
     with context.database("verify") as database:
-        topology = find_topology(database, context.network_id)
-        if topology is None:
-            raise InfraError(
-                f"network {context.network_id} has not been heard of yet",
-                "start its bridge, or name another network with TWINLOOP_NETWORK_ID",
-            )
-        update = _revision(context, database, revision)
+        topology = topology_or_explain(context, database)
+        update = revision_or_newest(context, database, revision)
         strategy = load_strategy(
             path,
             topology,
@@ -101,7 +97,31 @@ def count_workers(context: Context) -> int:
     return 0
 
 
-def _revision(context: Context, database: Database, revision: int | None) -> TwinUpdate:
+def topology_or_explain(context: Context, database: Database) -> Topology:
+    """The network's topology.
+
+    Raises
+    ------
+    InfraError
+        If it is not known yet.
+    """
+    topology = find_topology(database, context.network_id)
+    if topology is None:
+        raise InfraError(
+            f"network {context.network_id} has not been heard of yet",
+            "start its bridge, or name another network with TWINLOOP_NETWORK_ID",
+        )
+    return topology
+
+
+def revision_or_newest(context: Context, database: Database, revision: int | None = None) -> TwinUpdate:
+    """A revision of the twin, the newest if None.
+
+    Raises
+    ------
+    UnknownRevision
+        If there is none, or not that one.
+    """
     with database.transaction() as connection:
         if revision is not None:
             return load_revision(connection, context.network_id, context.region, revision)

@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.explaining import JobChapter, OutcomeRow, PlanChapter, Story
-from infra.rendering.words import number, percent, short, state_style
+from infra.rendering.words import cause, number, percent, short, state_style, when
 from loops.alerts.events import Kind
-from schemas.ndt import NdtReport, Verdict
+from schemas.ndt import Conflict, NdtReport, Verdict
 from schemas.plans import PlanState
-from schemas.strategies import Strategy
+from schemas.strategies import ConfigChange, Strategy
 
 _VERDICT_STYLE = {Verdict.APPROVED: "green", Verdict.REJECTED: "red", Verdict.INCONCLUSIVE: "yellow"}
 _MOST_ROWS = 12
@@ -35,6 +35,8 @@ def story_page(story: Story) -> RenderableType:
                 parts += [_section("Outcomes, predicted beside observed"), _outcomes(job.plan.outcomes)]
     if not story.jobs:
         parts.append(Text("Not verified yet.", style="dim"))
+    if story.conflicts:
+        parts += [_section("Conflicts with other strategies"), _conflicts(story.conflicts)]
     return Group(*parts)
 
 
@@ -67,9 +69,20 @@ def _proposal(strategy: Strategy, story: Story) -> RenderableType:
     way = "raise" if strategy.objective.direction == "up" else "lower"
     grid.add_row("to", f"{way} {strategy.objective.kpi}" + (f": {strategy.rationale}" if strategy.rationale else ""))
     grid.add_row("on", _revision_text(story, strategy.revision))
-    changes = [f"{c.attribute} of {short(c.object)} to {_value(c.value)}" for c in strategy.changes]
-    grid.add_row("change", _several(changes))
+    if strategy.parent:
+        grid.add_row("for", f"{strategy.parent}, which stands")
+    for entry in strategy.schedule:
+        grid.add_row(f"at {entry.at_minute // 60:02d}:{entry.at_minute % 60:02d}", _several(_in_words(entry.changes)))
+    for rule in strategy.rules:
+        grid.add_row("when", when(rule.when))
+        grid.add_row("then", _several(_in_words(rule.changes)))
+    if strategy.changes:
+        grid.add_row("change", _several(_in_words(strategy.changes)))
     return grid
+
+
+def _in_words(changes: list[ConfigChange]) -> list[str]:
+    return [f"{c.attribute} of {short(c.object)} to {_value(c.value)}" for c in changes]
 
 
 def _revision_text(story: Story, revision: int) -> str:
@@ -105,6 +118,8 @@ def _verification(job: JobChapter) -> Iterable[RenderableType]:
         grid.add_row("effort", f"{job.shards} shards, {job.compute_s:.1f} s on {', '.join(job.workers)}")
     if report.not_covered:
         grid.add_row("not covered", "; ".join(report.not_covered))
+    if report.diagnosis:
+        grid.add_row("cause", cause(report.diagnosis))
     yield grid
     if report.scenarios:
         table = _table("scenario", "runs", "harmful", "harm, at most")
@@ -128,6 +143,8 @@ def _rollout(story: Story, plan: PlanChapter) -> Iterable[RenderableType]:
     if plan.fallback:
         back = [f"{v.attribute} of {short(v.object)} = {_value(v.value)}" for v in plan.fallback]
         grid.add_row("fallback", _several(back))
+    if plan.diagnosis:
+        grid.add_row("cause", cause(plan.diagnosis))
     yield grid
     yield _timeline(story, plan)
 
@@ -169,6 +186,15 @@ def _timeline(story: Story, plan: PlanChapter) -> RenderableType:
     table = _table("time", "stage", "what happened")
     for at_ms, _, stage, what in sorted(events, key=lambda e: e[:2]):
         table.add_row(_clock(at_ms, day=False), stage, what)
+    return table
+
+
+def _conflicts(conflicts: list[Conflict]) -> RenderableType:
+    table = _table("kind", "between", "on", "resolved by", "kept")
+    for c in conflicts:
+        place = " at ".join(filter(None, [c.kpi, short(c.cell) if c.cell else ""]))
+        kept = ", ".join(c.kept) or "neither"
+        table.add_row(c.kind.value, f"{c.first}\n{c.second}", place or "the same attribute", c.resolution, kept)
     return table
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.cli.moments import clock
-from infra.rendering.words import number, percent, short
+from infra.rendering.words import cause, number, percent, short
 from infra.verifying import Verified
 from loops.inner.guards import label
 from schemas.ndt import NdtReport, Prediction, Verdict
@@ -34,6 +34,12 @@ def verdict_page(verified: Verified) -> RenderableType:
     """Verdict, reason, scenarios, guards, predictions, and where the verdict does not hold."""
     report = verified.report
     parts: list[RenderableType] = [_heading(verified)]
+    if report.diagnosis:
+        parts += [Text(), Text.assemble(("cause  ", "bold"), cause(report.diagnosis))]
+    parts += [
+        Text.assemble(("conflict  ", "bold"), f"{c.kind.value}, resolved by {c.resolution}: {c.detail}")
+        for c in report.conflicts
+    ]
     if report.scenarios:
         parts += [Text(), scenario_table(report), Text(), guard_table(verified.guards, report)]
     if report.predictions:

@@ -4,7 +4,9 @@ import math
 
 from schemas.exceptions import InvalidName
 from schemas.names import parse, relation_target_of
+from schemas.ndt import Diagnosis
 from schemas.plans import PlanState
+from schemas.strategies import Condition
 
 _STYLES = {
     PlanState.COMPLETED: "bold green",
@@ -59,3 +61,25 @@ def percent(share: float) -> str:
     ('3.1 %', '–')
     """
     return "–" if math.isnan(share) else f"{100 * share:.3g} %" if share > 0.1 else f"{100 * share:.1f} %"
+
+
+def cause(diagnosis: Diagnosis) -> str:
+    """A diagnosis: the layer, then what was found.
+
+    >>> from schemas.ndt import Layer
+    >>> cause(Diagnosis(layer=Layer.DATA, summary="gnb1 is silent"))
+    'data: gnb1 is silent'
+    """
+    return f"{diagnosis.layer.value}: {diagnosis.summary}"
+
+
+def when(condition: Condition) -> str:
+    """The condition of a rule.
+
+    >>> when(Condition(kpi="RRU.PrbTotDl", below=10, periods=5))
+    'RRU.PrbTotDl of the network (mean) below 10 for 5 periods'
+    """
+    who = ", ".join(map(short, condition.cells)) or "the network"
+    side, limit = ("above", condition.above) if condition.above is not None else ("below", condition.below)
+    long = f" for {condition.periods} periods" if condition.periods > 1 else ""
+    return f"{condition.kpi} of {who} ({condition.statistic}) {side} {number(limit or 0)}{long}"

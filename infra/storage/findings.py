@@ -49,6 +49,16 @@ def save_diagnosis(
     return insert_once(connection, "diagnoses", row)
 
 
+def conflicts_of(connection: Connection, network_id: str, strategy_id: str) -> list[Conflict]:
+    """Conflicts that a strategy had a part in, in order of time."""
+    rows = connection.execute(
+        "SELECT body FROM conflicts WHERE network_id = %(n)s "
+        "AND (body->>'first' = %(id)s OR body->>'second' = %(id)s) ORDER BY period_end_ms, conflict_id",
+        {"n": network_id, "id": strategy_id},
+    )
+    return [Conflict.model_validate(row[0]) for row in rows]
+
+
 def diagnoses_of(connection: Connection, network_id: str, subjects: Sequence[str]) -> dict[str, Diagnosis]:
     """Diagnoses by job or plan."""
     rows = find(connection, "diagnoses", {"network_id": network_id, "subject": list(subjects)}) if subjects else []

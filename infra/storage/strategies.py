@@ -139,6 +139,17 @@ def find_verdict(connection: Connection, network_id: str, job_id: str) -> NdtRep
     return NdtReport.model_validate(row["body"]) if row else None
 
 
+def verdict_of(connection: Connection, network_id: str, strategy_id: str) -> NdtReport | None:
+    """The newest verdict on a strategy, None if it has none yet."""
+    rows = find(
+        connection,
+        "verdicts",
+        {"network_id": network_id, "strategy_id": strategy_id},
+        order_by=("period_end_ms", "job_id"),
+    )
+    return NdtReport.model_validate(rows[-1]["body"]) if rows else None
+
+
 def attempts(connection: Connection, network_id: str, region: str, before_ms: int) -> list[Attempt]:
     """Strategies taken in before a time and what came of them, oldest first: what agents remember."""
     rows = connection.execute(

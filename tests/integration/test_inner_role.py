@@ -10,24 +10,27 @@ from typing import Any
 import pytest
 import structlog
 
+from infra.agents.panel import Panel
 from infra.exceptions import SettingsError
+from infra.proposing import await_verdict, propose
 from infra.roles import inner, worker
 from infra.roles.base import Context
 from infra.roles.inner import InnerRole
 from infra.roles.worker import WorkerRole
 from infra.storage.database import connect
-from loops.agents.agent import NetworkView
+from loops.agents.agent import GROUP
+from loops.exceptions import BadStrategyFile
 from loops.inner.sharding import Job
 from loops.inner.trust import basis_of
 from loops.inner.verify import verify_here
 from schemas.ndt import NdtReport, NdtShardResult, Verdict
-from schemas.strategies import Strategy
 from schemas.topics import NDT_JOBS, NDT_JOBS_URGENT, NDT_REPORTS, NDT_RESULTS, STRATEGIES
 from streams.memory import MemoryTransport
 from streams.schema_ids import LocalIds
 from streams.serde import Serde
 from streams.testing import wait_until
 from tests.inner_runs import DESIGN, PERIOD_MS, Rig, inner_settings, schedule, switch_off
+from tests.installed import install
 from tests.twin_runs import context_for, events_on, messages_on, running, wait_for
 
 pytestmark = pytest.mark.integration
@@ -176,22 +179,58 @@ def test_strategies_from_outside_are_verified_once(
     assert messages_on(transport, NDT_JOBS)
 
 
-class Broken:
-    """An agent that fails."""
+HANDED_IN = """
+title: Switch a cell off for the night
+by: ada
+objective: {kpi: PEE.AvgPower, direction: down}
+changes:
+  - {cell: gnb1-1, attribute: administrativeState, value: LOCKED}
+"""
 
+
+def test_a_file_that_a_person_proposes_goes_the_way_of_every_strategy(
+    make: Callable[..., Context], tmp_path: Path
+) -> None:
+    rig = Rig(make())
+    (tmp_path / "night.yaml").write_text(HANDED_IN)
+    rig.step(1, 2, 3, 4)
+    run_until(rig.context, 4)
+    strategy = propose(rig.context, tmp_path / "night.yaml", "person:bob")
+    assert await_verdict(rig.context, strategy, 0) is None
+    rig.step(5)
+    run_until(rig.context, 5)
+    verified = await_verdict(rig.context, strategy, 0)
+    assert verified is not None
+    assert (verified.report.strategy_id, verified.strategy.agent) == (strategy.strategy_id, "person:ada")
+    assert verified.guards
+    assert "handed in" in rig.column("audit.action")
+    (tmp_path / "bad.yaml").write_text(HANDED_IN.replace("gnb1-1", "gnb77-1"))
+    with pytest.raises(BadStrategyFile, match="gnb77-1"):
+        propose(rig.context, tmp_path / "bad.yaml", "person:bob")
+
+
+BROKEN = """
+class Broken:
     name = "broken"
 
-    def propose(self, view: NetworkView) -> list[Strategy]:
+    def propose(self, view):
         raise ZeroDivisionError("nobody is perfect")
+"""
 
 
-def test_an_agent_that_fails_stops_nothing_and_is_on_record(make: Callable[..., Context], tmp_path: Path) -> None:
+def test_an_agent_that_fails_stops_nothing_and_is_on_record(
+    make: Callable[..., Context], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "package").mkdir()
+    install(tmp_path / "package", monkeypatch, {"broken": BROKEN}, {GROUP: {"broken": "broken:Broken"}})
     rig = Rig(make(schedule(tmp_path, p4_x=switch_off(["gnb1-1"]))))
     rig.step(1, 2, 3, 4)
-    with running(InnerRole(rig.context, [Broken()]), worker.build(rig.context)):
+    panel = Panel(["broken"], deadline_s=20, most=8, failures=1)
+    with running(InnerRole(rig.context, panel), worker.build(rig.context)):
         wait_for(rig.context.database_url, 4 * PERIOD_MS, "inner", NETWORK)
     assert len(rig.reports()) == 1
-    assert "agent failed" in rig.column("audit.action")
+    assert {"agent failed", "agent suspended"} <= set(rig.column("audit.action"))
+    assert any("AgentSuspended" in str(body) for body in rig.column("alerts.body"))
 
 
 def test_without_workers_the_verdict_is_inconclusive_not_a_pass(make: Callable[..., Context], tmp_path: Path) -> None:
