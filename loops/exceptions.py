@@ -8,6 +8,7 @@
     ├── UnknownAgent         an agent that no entry point offers
     ├── AgentFailed          an agent crashed, hung, or proposed what cannot be meant
     ├── UnknownScenario      a job names a class of scenario that its design lacks
+    ├── BadScenario          a class of scenario from another package that fails or makes no scenario
     ├── BadLearnerState      bytes that are no state of a learner
     └── ForeignResult        a shard result that does not belong to the job or has another shape
 """
@@ -35,6 +36,10 @@ class AgentFailed(LoopError, RuntimeError):
 
 class UnknownScenario(LoopError, LookupError):
     """A shard names a class of scenario that its design does not describe."""
+
+
+class BadScenario(LoopError, RuntimeError):
+    """A class of scenario that another package offers cannot be loaded, fails, or makes what is no scenario."""
 
 
 class ForeignResult(LoopError, ValueError):

@@ -13,11 +13,9 @@ What switching off costs is the mean over seeds of the paired differences, with 
 The seeds are none of those on which the models were designed (1 to 5).
 """
 
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
@@ -25,26 +23,13 @@ import torch
 from numpy.typing import NDArray
 
 from infra.benches.base import BenchResult, Goal
-from infra.line_protocol.layouts import Translation
-from infra.line_protocol.messages import Start
-from infra.line_protocol.reception import receive
-from infra.network.parameters import Parameters
-from infra.network.service import ReferenceNetwork
 from infra.replaying import one_thread
-from infra.roles.base import Context
-from infra.roles.bridge_telemetry import TelemetryWriter
-from infra.settings import Settings
+from infra.simulated import observed
 from loops.learning.contest import bounds
 from loops.learning.learner import Learner
 from loops.learning.settings import LearnSettings
 from loops.outer.statistics import t_quantile
-from processors.epoch_reader import EpochReader
-from processors.twin_sync import TwinSync, observation_of
-from schemas.topics import TOPICS
 from schemas.topology import Topology
-from streams.memory import MemoryTransport
-from streams.schema_ids import LocalIds
-from streams.serde import Serde
 from twin_core.demand_model import DemandModel
 from twin_core.kpis import PRB, THROUGHPUT, USERS, VOLUME, kpi_index
 from twin_core.observation import PeriodObservation
@@ -53,8 +38,6 @@ from twin_core.twin import Twin
 
 Array = NDArray[np.float64]
 
-_NETWORK = "bench"
-_MIDNIGHT_MS = 1_768_176_000_000
 # Hours at which the day does different things: morning rise, noon, afternoon, going home, evening fall.
 SEEDS: dict[int, float] = {11: 21.0, 12: 7.0, 13: 12.0, 14: 16.0, 15: 19.0}
 _PERIODS, SKIPPED = 240, 34
@@ -97,7 +80,7 @@ def run(*, quick: bool = False) -> BenchResult:
     seeds = dict(list(SEEDS.items())[:1]) if quick else SEEDS
     periods = 60 if quick else _PERIODS
     with one_thread():
-        runs = [follow(*recorded(seed, hour, periods)) for seed, hour in seeds.items()]
+        runs = [follow(*observed(seed, hour, periods)) for seed, hour in seeds.items()]
     figures: dict[str, float | int | str] = {
         "seeds": ", ".join(f"{seed} from {hour:g} h" for seed, hour in seeds.items()),
         "periods_a_seed": periods,
@@ -154,42 +137,6 @@ def _interval(values: Sequence[float]) -> tuple[float, float]:
     n = len(values)
     half = t_quantile(0.975, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
     return float(np.mean(values)) - half, float(np.mean(values)) + half
-
-
-def recorded(seed: int, hour: float, periods: int) -> tuple[Topology, Iterator[PeriodObservation]]:
-    """What a twin sees of the reference network, through governance, with topics in memory."""
-    network = ReferenceNetwork(Parameters.load(None, {"time.step_s": 1.0}), _NETWORK)
-    start_ms = _MIDNIGHT_MS + int(hour * 3_600_000)
-    list(network.start(Start(seed=seed, start_time_ms=start_ms)))
-    topology = network.hello().topology
-    return topology, _observations(network, topology, start_ms, periods)
-
-
-def _observations(
-    network: ReferenceNetwork, topology: Topology, start_ms: int, periods: int
-) -> Iterator[PeriodObservation]:
-    transport, period_ms = MemoryTransport(), 1000 * topology.granularity_s
-    transport.ensure_topics(TOPICS)
-    context = Context(Settings(network_id=_NETWORK), _NETWORK, "1", transport, Serde(LocalIds()), "")
-    sync = TwinSync(topology, context.serde)
-    state = sync.initial().governance
-    with (
-        closing(EpochReader(transport, context.serde, _NETWORK, "bench")) as reader,
-        closing(TelemetryWriter(context, topology.granularity_s)) as writer,
-    ):
-        reader.start({}, None)
-        for period in range(1, periods + 1):
-            lines = [
-                receive({"topic": told, "event": json.loads(text)}, text.encode(), _NETWORK, Translation(()))
-                for told, text in network.step()
-                if told is not None
-            ]
-            writer.write(lines, start_ms + period * period_ms)
-            writer.close_period(start_ms + period * period_ms)
-            for epoch in reader.read(1.0):
-                step = sync.governance.process(state, [epoch])
-                state = step.state
-                yield from (observation_of(governed) for governed in step.outputs)
 
 
 def follow(topology: Topology, observations: Iterator[PeriodObservation]) -> Run:
