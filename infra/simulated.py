@@ -1,11 +1,13 @@
 """A twin beside the reference network, both in memory: for notebooks, benches and trying agents, without services."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from infra.line_protocol.layouts import Translation
-from infra.line_protocol.messages import Start
+from infra.line_protocol.messages import Command, RawChange, Start
 from infra.line_protocol.reception import receive
 from infra.network.parameters import Parameters
 from infra.network.service import ReferenceNetwork
@@ -13,7 +15,11 @@ from infra.roles.base import Context
 from infra.roles.bridge_telemetry import TelemetryWriter
 from infra.settings import Settings
 from processors.epoch_reader import EpochReader
+from processors.governance.state import GovernanceState
 from processors.twin_sync import TwinSync, observation_of
+from schemas.names import managed_element_of
+from schemas.plans import AckStatus
+from schemas.strategies import ConfigChange
 from schemas.topics import TOPICS
 from schemas.topology import Topology
 from streams.memory import MemoryTransport
@@ -44,46 +50,87 @@ def followed(
     parameters
         Of the network, as `twinloop network run --set`.
     """
-    topology, observations = observed(seed, hour, periods, parameters)
-    twin = Twin.create(topology)
-    for seen in observations:
+    network = SimulatedNetwork(seed, hour, parameters)
+    twin = Twin.create(network.topology)
+    for seen in network.periods(periods):
         twin = twin.apply(seen, {})
     return twin
+
+
+class SimulatedNetwork:
+    """The reference network, and what a twin sees of it: through governance, with topics in memory.
+
+    Parameters
+    ----------
+    seed, hour, parameters
+        As `followed`.
+    """
+
+    def __init__(self, seed: int, hour: float = 12.0, parameters: Mapping[str, object] | None = None) -> None:
+        self._folder = TemporaryDirectory(prefix="twinloop-simulated-")
+        given = Parameters.load(None, {**_PARAMETERS, **(parameters or {})})
+        self.network = ReferenceNetwork(given, _NETWORK, Path(self._folder.name))
+        list(self.network.start(Start(seed=seed, start_time_ms=_MIDNIGHT_MS + int(hour * 3_600_000))))
+        self._see(None)
+
+    def _see(self, state: GovernanceState | None) -> None:
+        """Begin to observe."""
+        self.topology = self.network.hello().topology
+        self._context = Context(Settings(network_id=_NETWORK), _NETWORK, "1", MemoryTransport(), Serde(LocalIds()), "")
+        self._context.transport.ensure_topics(TOPICS)
+        sync = TwinSync(self.topology, self._context.serde)
+        self._governance, self._state = sync.governance, state or sync.initial().governance
+        self._reader = EpochReader(self._context.transport, self._context.serde, _NETWORK, "simulated")
+        self._reader.start({}, None)
+
+    def periods(self, count: int) -> Iterator[PeriodObservation]:
+        """Run, and say what was observed of each period."""
+        writer = TelemetryWriter(self._context, self.topology.granularity_s)
+        with closing(writer):
+            for _ in range(count):
+                lines = [
+                    receive({"topic": told, "event": json.loads(text)}, text.encode(), _NETWORK, Translation(()))
+                    for told, text in self.network.step()
+                    if told is not None
+                ]
+                writer.write(lines, self.network.now_ms)
+                writer.close_period(self.network.now_ms)
+                for epoch in self._reader.read(1.0):
+                    step = self._governance.process(self._state, [epoch])
+                    self._state = step.state
+                    yield from (observation_of(governed) for governed in step.outputs)
+
+    def apply(self, changes: Sequence[ConfigChange]) -> None:
+        """Set attributes from now on.
+
+        Raises
+        ------
+        RuntimeError
+            If the network refuses.
+        """
+        for element in sorted({managed_element_of(c.object) for c in changes}):
+            own = [c for c in changes if managed_element_of(c.object) == element]
+            raw = [RawChange(object=c.object, attribute=c.attribute, value=c.value) for c in own]
+            command = Command(id=f"{element}@{self.network.now_ms}", managed_element=element, changes=raw)
+            answer = self.network.command(command)
+            if answer is None or answer[0] is not AckStatus.APPLIED:
+                raise RuntimeError(f"{element} refuses: {answer[1] if answer else 'no answer'}")
+            list(answer[2])
+
+    def fork(self) -> "SimulatedNetwork":
+        """A copy at this moment, to which the same happens from outside."""
+        copy = object.__new__(SimulatedNetwork)
+        copy._folder = TemporaryDirectory(prefix="twinloop-simulated-")
+        saved = Path(self.network.fork()[1])
+        copy.network = ReferenceNetwork.resume(saved, Path(copy._folder.name))
+        saved.unlink()
+        copy._see(self._state)
+        return copy
 
 
 def observed(
     seed: int, hour: float, periods: int, parameters: Mapping[str, object] | None = None
 ) -> tuple[Topology, Iterator[PeriodObservation]]:
-    """What a twin sees of the reference network, through governance, with topics in memory."""
-    network = ReferenceNetwork(Parameters.load(None, {**_PARAMETERS, **(parameters or {})}), _NETWORK)
-    start_ms = _MIDNIGHT_MS + int(hour * 3_600_000)
-    list(network.start(Start(seed=seed, start_time_ms=start_ms)))
-    topology = network.hello().topology
-    return topology, _observations(network, topology, start_ms, periods)
-
-
-def _observations(
-    network: ReferenceNetwork, topology: Topology, start_ms: int, periods: int
-) -> Iterator[PeriodObservation]:
-    transport, period_ms = MemoryTransport(), 1000 * topology.granularity_s
-    transport.ensure_topics(TOPICS)
-    context = Context(Settings(network_id=_NETWORK), _NETWORK, "1", transport, Serde(LocalIds()), "")
-    sync = TwinSync(topology, context.serde)
-    state = sync.initial().governance
-    with (
-        closing(EpochReader(transport, context.serde, _NETWORK, "simulated")) as reader,
-        closing(TelemetryWriter(context, topology.granularity_s)) as writer,
-    ):
-        reader.start({}, None)
-        for period in range(1, periods + 1):
-            lines = [
-                receive({"topic": told, "event": json.loads(text)}, text.encode(), _NETWORK, Translation(()))
-                for told, text in network.step()
-                if told is not None
-            ]
-            writer.write(lines, start_ms + period * period_ms)
-            writer.close_period(start_ms + period * period_ms)
-            for epoch in reader.read(1.0):
-                step = sync.governance.process(state, [epoch])
-                state = step.state
-                yield from (observation_of(governed) for governed in step.outputs)
+    """Topology and periods of a simulated network."""
+    network = SimulatedNetwork(seed, hour, parameters)
+    return network.topology, network.periods(periods)

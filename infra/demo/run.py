@@ -43,7 +43,7 @@ from schemas.topology import Topology
 
 NETWORK_ID = "demo"
 ROLE = "demo"
-_LOCKSTEP = ("twin", "inner", "outer", ROLE)
+_LOCKSTEP = ("twin", "inner", "outer", "learn", ROLE)
 _PERIOD_DEADLINE_S = 180.0
 _LAST_DEADLINE_S = 60.0
 
@@ -148,7 +148,13 @@ def _processes(plan: DemoPlan, settings: dict[str, Any], logs: Path) -> dict[str
         for name, inner in value.items():
             text = inner if isinstance(inner, str) else json.dumps(inner)
             environment[f"TWINLOOP_{section.upper()}__{name.upper()}"] = text
-    groups = {"bridge": ["bridge"], "twin": ["twin"], "inner": ["inner"], "outer": ["outer", "alerts", "features"]}
+    groups = {
+        "bridge": ["bridge"],
+        "twin": ["twin"],
+        "inner": ["inner"],
+        "outer": ["outer", "alerts", "features"],
+        "learn": ["learn"],
+    }
     groups |= {f"worker-{i}": ["worker"] for i in range(1, plan.workers + 1)}
     return {name: RoleProcess(name, roles, environment, logs) for name, roles in groups.items()}
 

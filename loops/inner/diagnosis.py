@@ -4,8 +4,8 @@ The order of looking, from what makes everything after it meaningless to what is
 
 1. *data*: telemetry is missing, silent or stale, so nothing could be concluded.
 2. *model*: the twin's fidelity is below its gate; or harm shows only where the twin's own errors are played through
-   (measurement error, drift of propagation); or, at the cell and KPI that decided, the twin has lately missed by more
-   than the change itself.
+   (measurement error, drift of propagation); or, with the KPI that decided corrected for what the twin has lately
+   missed it by again and again, the guard would hold.
 3. *algorithm*: the strategy does harm, or no good, in the expected scenarios already.
 4. *environment*: it does harm only under a surge, a crowd, or a failure.
 
@@ -19,6 +19,7 @@ import numpy as np
 from loops.inner.ablation import Cause
 from loops.inner.coordinator import Verification
 from loops.inner.evidence import Evidence
+from loops.inner.guards import Breach, breach_of, exceeded, label
 from loops.inner.verdict import gain_of, usual_breach
 from schemas.names import short_name
 from schemas.ndt import Diagnosis, Layer, Verdict
@@ -52,7 +53,7 @@ def diagnose(verification: Verification, cause: Cause | None = None) -> Diagnosi
         return None
     if found := usual_breach(evidence):
         breach, _ = found
-        layer, why = _layer(verification, evidence, breach.kpi, breach.cell)
+        layer, why = _layer(verification, evidence, breach)
         return Diagnosis(
             layer=layer,
             kpi=breach.kpi,
@@ -65,13 +66,13 @@ def diagnose(verification: Verification, cause: Cause | None = None) -> Diagnosi
     return _no_good(verification, evidence)
 
 
-def _layer(verification: Verification, evidence: Evidence, kpi: str, cell: str) -> tuple[Layer, str]:
+def _layer(verification: Verification, evidence: Evidence, breach: Breach) -> tuple[Layer, str]:
     """Where the cause of harm lies, and the words for it."""
     n = Counter(evidence.classes)
     harmful = Counter(c for c, b in zip(evidence.classes, evidence.breached, strict=True) if b)
     rate = {name: harmful[name] / n[name] for name in n}
     worst = max(rate, key=lambda name: (rate[name], name))
-    if missed := _missed(verification, evidence, kpi, cell):
+    if missed := _missed(verification, evidence, breach):
         return Layer.MODEL, missed
     if rate.get(NOMINAL, 0.0) >= _ITSELF * rate[worst]:
         return Layer.ALGORITHM, "it does harm as things are"
@@ -80,19 +81,25 @@ def _layer(verification: Verification, evidence: Evidence, kpi: str, cell: str) 
     return Layer.ENVIRONMENT, f"it does not withstand {worst.replace('_', ' ')}"
 
 
-def _missed(verification: Verification, evidence: Evidence, kpi: str, cell: str) -> str:
-    """That the twin has lately missed the deciding value by more than the change, '' if it has not."""
-    noise = verification.basis.noise_sd.get(kpi)
-    if noise is None or kpi not in evidence.kpis or (cell and cell not in evidence.cells):
+def _missed(verification: Verification, evidence: Evidence, breach: Breach) -> str:
+    """That the guard holds once the twin is corrected for what it has lately missed by, '' if it does not."""
+    kpi, cell = breach.kpi, breach.cell
+    bias = verification.basis.bias.get(kpi)
+    guard = next((g for g in verification.job.guards if label(g) == breach.guard), None)
+    if bias is None or guard is None or kpi not in evidence.kpis or (cell and cell not in evidence.cells):
         return ""
     c = evidence.cells.index(cell) if cell else len(evidence.cells)
-    m = evidence.kpis.index(kpi)
-    at = np.array([bool(b) for b in evidence.breached])
-    change = np.abs(evidence.candidate[at, m, c] - evidence.baseline[at, m, c])
-    if not np.isfinite(noise[c]) or not np.isfinite(change).any() or noise[c] <= np.nanmedian(change):
+    if not bias[c]:
+        return ""
+    at = np.array([bool(b) and breach_of(b) == breach for b in evidence.breached])
+    before, after = (
+        np.maximum(values[at, evidence.kpis.index(kpi), c] + bias[c], 0.0)
+        for values in (evidence.baseline, evidence.candidate)
+    )
+    if exceeded(guard, before, after).mean() >= _ITSELF:
         return ""
     where = f" at {short_name(cell)}" if cell else ""
-    return f"the twin misses {kpi}{where} by {noise[c]:.3g} lately, more than the change of {np.nanmedian(change):.3g}"
+    return f"the twin has lately missed {kpi}{where} by {bias[c]:+.3g} in the mean; corrected for that, the guard holds"
 
 
 def _no_good(verification: Verification, evidence: Evidence) -> Diagnosis:

@@ -114,6 +114,9 @@ class Basis:
     noise_sd
         KPI to [C + 1] standard deviation of what one period's observation differs from the twin's prediction by; NaN
         where unknown. Position C is the network.
+    bias
+        KPI to [C + 1] by how much observations have lately been larger than predictions, in the mean: as far as that is
+        sure, else 0. Position C is the network.
     problems
         Why the data is not enough to judge on; empty if it is.
     not_covered
@@ -126,6 +129,7 @@ class Basis:
     gate_open: bool
     model_versions: Mapping[str, str]
     noise_sd: Mapping[str, Array] = field(default_factory=dict)
+    bias: Mapping[str, Array] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     not_covered: tuple[str, ...] = ()
 

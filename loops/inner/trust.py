@@ -55,6 +55,7 @@ def basis_of(
         gate_open=twin.gate_open,
         model_versions=dict(twin.model_versions),
         noise_sd=noise_of(residuals or {}, twin),
+        bias=bias_of(residuals or {}, twin),
         problems=tuple(problems),
         not_covered=tuple(f"the demand at {t}, which was never seen" for t in unseen_hours(twin, strategy))
         if strategy is not None
@@ -79,28 +80,48 @@ def _misfit(twin: Twin, strategy: Strategy) -> str:
 def noise_of(residuals: Mapping[str, Array], twin: Twin) -> dict[str, Array]:
     """[C + 1] standard deviation of one period's observation about its prediction, for each KPI; the network last.
 
-    Root mean square of the residuals, so that a bias counts as well. The network's follows from the period's residuals
-    of all cells, taken together as the network's KPI is: sums, or means weighted by users or by none.
+    Root mean square of the residuals, so that a bias counts as well.
     """
-    users = twin.predicted[USERS].numpy()
+    cells = len(twin.network.cells)
     out = {}
     for kpi in KPIS:
         given = residuals.get(kpi)
-        cells = len(twin.network.cells)
         if given is None or len(given) < _FEWEST:
             # What is not reported cannot be observed to differ: unserved demand is the twin's own measure.
             out[kpi] = np.full(cells + 1, 0.0 if kpi == UNSERVED else np.nan)
             continue
-        known = np.isfinite(given)
-        total = np.where(known, given, 0.0)
-        weight = known * (users if kpi == THROUGHPUT else 1.0)
-        whole = (total * weight).sum(axis=1)
-        if kpi in (THROUGHPUT, PRB):
-            whole = whole / np.maximum(weight.sum(axis=1), 1e-9)
-        n = known.sum(axis=0)
-        per_cell = np.where(n >= _FEWEST, np.sqrt((total**2).sum(axis=0) / np.maximum(n, 1)), np.nan)
-        out[kpi] = np.append(per_cell, np.sqrt(np.mean(whole**2)))
+        values = _with_network(kpi, given, twin)
+        n = np.isfinite(values).sum(axis=0)
+        out[kpi] = np.where(n >= _FEWEST, np.sqrt(np.nansum(values**2, axis=0) / np.maximum(n, 1)), np.nan)
     return out
+
+
+def bias_of(residuals: Mapping[str, Array], twin: Twin) -> dict[str, Array]:
+    """[C + 1] mean residual of each KPI as far as it is sure, else 0; the network last.
+
+    Sure means: what of its size is left after two standard errors.
+    """
+    out = {}
+    for kpi, given in residuals.items():
+        if len(given) < _FEWEST:
+            continue
+        values = _with_network(kpi, given, twin)
+        n = np.maximum(np.isfinite(values).sum(axis=0), 1)
+        mean = np.nansum(values, axis=0) / n
+        spread = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / np.maximum(n - 1, 1) / n)
+        sure = np.maximum(np.abs(mean) - 2 * spread, 0.0)
+        out[kpi] = np.where(n >= _FEWEST, np.sign(mean) * sure, 0.0)
+    return out
+
+
+def _with_network(kpi: str, given: Array, twin: Twin) -> Array:
+    """[n, C + 1] residuals with the network's: of each period's cells as its KPI is made of theirs, a sum or a mean."""
+    known = np.isfinite(given)
+    weight = known * (twin.predicted[USERS].numpy() if kpi == THROUGHPUT else 1.0)
+    whole = (np.where(known, given, 0.0) * weight).sum(axis=1)
+    if kpi in (THROUGHPUT, PRB):
+        whole = whole / np.maximum(weight.sum(axis=1), 1e-9)
+    return np.column_stack([given, whole])
 
 
 def by_cell(power_w: Array, twin: Twin) -> Array:

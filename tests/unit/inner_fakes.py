@@ -62,7 +62,7 @@ def result(
     for i, name in enumerate(shard.scenario_classes):
         rng = np.random.default_rng([seed, shard.seed % 2**32, shard.first_scenario + i])
         p = p_harm if isinstance(p_harm, float) else p_harm.get(name, 0.0)
-        breached.append("cell DRB.UEThpDl >= 5000 (30 %) @ " + CELLS[1] if rng.random() < p else "")
+        breached.append("cell DRB.UEThpDl >= 3000 (30 %) @ " + CELLS[1] if rng.random() < p else "")
         if breached[-1]:
             candidate[i, KPIS.index("DRB.UEThpDl"), 1] = 2e3
         candidate[i, KPIS.index("PEE.AvgPower")] *= 1 - gain - gain_sd * rng.standard_normal()

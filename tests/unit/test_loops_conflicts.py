@@ -12,7 +12,7 @@ from loops.inner.coordinator import Patience, Verification
 from loops.inner.deliberation import Deliberation, deliberate
 from loops.inner.diagnosis import diagnose
 from loops.inner.evidence import Problem
-from loops.inner.trust import basis_of
+from loops.inner.trust import basis_of, bias_of
 from loops.inner.verify import LocalWorkers, drive
 from schemas.ndt import ConflictKind, Layer, NdtShard, NdtShardResult, Verdict
 from schemas.strategies import ConfigChange, Direction, Guard, Objective, Strategy
@@ -195,9 +195,16 @@ def test_missing_telemetry_is_the_data_and_a_closed_gate_the_model() -> None:
     assert layer(failed(0.0, gate_open=False)) is Layer.MODEL
 
 
-def test_where_the_twin_misses_by_more_than_the_change_it_is_to_blame() -> None:
-    noise = {k: np.full(len(fake.CELLS) + 1, 1e9) for k in fake.KPIS}
-    assert layer(failed(0.9, noise_sd=noise)) is Layer.MODEL
+def test_where_the_guard_would_hold_but_for_what_the_twin_misses_the_model_is_to_blame() -> None:
+    def missing(by: float) -> dict[str, np.ndarray]:
+        return {k: np.full(len(fake.CELLS) + 1, by) for k in fake.KPIS}
+
+    found = diagnose(failed(0.9, bias=missing(1e6)))
+    assert found is not None
+    assert found.layer is Layer.MODEL
+    assert "corrected for that, the guard holds" in found.summary
+    assert layer(failed(0.9, bias=missing(-10.0))) is Layer.ALGORITHM, "a little less, and the guard is still breached"
+    assert layer(failed(0.9, noise_sd=missing(1e9))) is Layer.ALGORITHM, "what comes and goes is no miss"
 
 
 def test_what_was_approved_or_what_no_worker_answered_has_no_diagnosis() -> None:
@@ -258,3 +265,13 @@ def test_a_search_that_no_worker_answers_ends_without_a_cause() -> None:
     assert search.overdue(4.0) == []
     assert search.done
     assert search.cause is None
+
+
+def test_bias_is_what_is_sure_of_the_mean_residual() -> None:
+    twin, rng = small.twin(), np.random.default_rng(4)
+    cells = len(twin.network.cells)
+    found = bias_of({THROUGHPUT: 300.0 + 10 * rng.normal(size=(40, cells)), POWER: rng.normal(size=(40, cells))}, twin)
+    assert (found[THROUGHPUT][:-1] > 280).all()
+    assert (found[THROUGHPUT][:-1] < 305).all()
+    assert (np.abs(found[POWER][:-1]) < 0.2).all()
+    assert found[THROUGHPUT].shape == (cells + 1,)
