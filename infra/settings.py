@@ -153,6 +153,12 @@ class FeaturesSettings(Section):
     window_periods: int = Field(default=5, ge=1, description="Length of a window in granularity periods")
     slide_periods: int = Field(default=1, ge=1, description="Step from window to window")
     allowed_lateness_periods: int = Field(default=1, ge=0, description="How long a window waits for stragglers")
+    host: Literal["in-process", "faust"] = Field(
+        default="in-process", description="One role for the network, or Faust workers that share its partitions"
+    )
+    faust_session_s: float = Field(
+        default=10.0, ge=6, description="After which a silent Faust worker's partitions go to others"
+    )
 
 
 class InnerSettings(Section):

@@ -69,11 +69,15 @@ class EpochCollector:
         Decodes the value of a ``telemetry.periods`` record; raises BadEvent.
     adopt_unkeyed
         Whether messages whose key names no network belong to this one. One network of an installation should.
+    partition
+        Cut the epochs of this partition of the telemetry topics alone; None: of all. The topics have their keys in
+        common, so that a managed element's events lie in the same partition of each.
     """
 
     network_id: str
     decode: Callable[[bytes | None], PeriodEnd]
     adopt_unkeyed: bool = True
+    partition: int | None = None
     name: str = "epochs"
     _ours: dict[bytes | None, bool] = field(default_factory=dict, repr=False, compare=False)
 
@@ -124,7 +128,7 @@ class EpochCollector:
                 continue
             if closed_ms is not None and barrier.period_end_ms <= closed_ms:
                 continue  # a barrier written twice: the first one counts
-            bounds = {tp: o for tp, o in from_records(barrier.offsets).items() if tp[0] in TELEMETRY_NAMES}
+            bounds = {tp: o for tp, o in from_records(barrier.offsets).items() if self._reads(tp)}
             if not covers(position, bounds):
                 break
             frontier = merge(frontier, bounds, {(record.topic, record.partition): record.offset + 1})
@@ -132,6 +136,9 @@ class EpochCollector:
             epochs.append(Epoch(barrier, tuple(inside), tuple(unreadable), frontier))
             unreadable, closed_ms = [], barrier.period_end_ms
         return closed_ms, frontier
+
+    def _reads(self, at: TopicPartition) -> bool:
+        return at[0] in TELEMETRY_NAMES and self.partition in (None, at[1])
 
     def _belongs(self, message: Message) -> bool:
         ours = self._ours.get(message.key)

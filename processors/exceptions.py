@@ -6,6 +6,7 @@ processor itself is wrongly set up, or that its input contradicts what it has al
 ::
 
     ProcessorError
+    ├── HostUnavailable  a host's library is missing, or what it was given cannot be used
     ├── WrongState       a saved state belongs to another topology, operator or version
     └── BrokenBalance    the counts of an epoch do not add up: a fault of twinloop, never of the input
 """
@@ -29,6 +30,10 @@ class ProcessorError(Exception):
 
     def __str__(self) -> str:
         return f"{self.cause}\nRemedy: {self.remedy}"
+
+
+class HostUnavailable(ProcessorError):
+    """A host of operators cannot run: its library is not installed, or it was given what it cannot work with."""
 
 
 class WrongState(ProcessorError):
