@@ -7,13 +7,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from infra.line_protocol.layouts import Translation
-from infra.line_protocol.messages import Command, RawChange, Start
+from infra.line_protocol.messages import Command, Inject, RawChange, Start
 from infra.line_protocol.reception import receive
 from infra.network.parameters import Parameters
 from infra.network.service import ReferenceNetwork
 from infra.roles.base import Context
 from infra.roles.bridge_telemetry import TelemetryWriter
 from infra.settings import Settings
+from processors.collector import Epoch
 from processors.epoch_reader import EpochReader
 from processors.governance.state import GovernanceState
 from processors.twin_sync import TwinSync, observation_of
@@ -85,6 +86,13 @@ class SimulatedNetwork:
 
     def periods(self, count: int) -> Iterator[PeriodObservation]:
         """Run, and say what was observed of each period."""
+        for epoch in self.epochs(count):
+            step = self._governance.process(self._state, [epoch])
+            self._state = step.state
+            yield from (observation_of(governed) for governed in step.outputs)
+
+    def epochs(self, count: int) -> Iterator[Epoch]:
+        """Run; each period's messages, not governed yet."""
         writer = TelemetryWriter(self._context, self.topology.granularity_s)
         with closing(writer):
             for _ in range(count):
@@ -95,10 +103,16 @@ class SimulatedNetwork:
                 ]
                 writer.write(lines, self.network.now_ms)
                 writer.close_period(self.network.now_ms)
-                for epoch in self._reader.read(1.0):
-                    step = self._governance.process(self._state, [epoch])
-                    self._state = step.state
-                    yield from (observation_of(governed) for governed in step.outputs)
+                yield from self._reader.read(1.0)
+
+    def inject(self, fault: str, target: str, after_s: float, duration_s: float, **parameters: float) -> None:
+        """Let a fault happen (`infra.network.faults`)."""
+        self.network.inject(
+            Inject(
+                id=f"{fault}@{after_s}", fault=fault, target=target, delay_s=after_s, duration_s=duration_s,
+                parameters=parameters,
+            )
+        )  # fmt: skip
 
     def apply(self, changes: Sequence[ConfigChange]) -> None:
         """Set attributes from now on.

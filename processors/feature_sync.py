@@ -1,4 +1,4 @@
-"""Epochs in, features out: governance, windows and features together, as one operator with one state.
+"""Epochs in, features and anomaly scores out: governance, windows, features, scores as one operator with one state.
 
 The twin closes a period at its barrier. Features may wait longer: late PM still enters windows that are open.
 """
@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from processors.anomalies import AnomalyBlock, AnomalyOperator, AnomalyState
 from processors.collector import Epoch
 from processors.encoding import pack, unpack
 from processors.epoch import EpochGovernance, GovernedEpoch
@@ -21,15 +22,16 @@ from schemas.names import managed_element_of
 from schemas.topology import Topology
 from streams.serde import Serde
 
-_KIND, _VERSION = "feature-sync", 1
+_KIND, _VERSION = "feature-sync", 2
 assert COUNTERS == CELL_COLUMNS, "features are made of governed tables"
 
 
 class FeatureState(NamedTuple):
-    """What governance remembers, and the open windows."""
+    """What governance remembers, the open windows, and what is usual of each cell."""
 
     governance: GovernanceState
     windows: WindowState
+    anomalies: AnomalyState
 
 
 class FeatureSync:
@@ -57,25 +59,29 @@ class FeatureSync:
         elements = topology.managed_elements
         self._elements = len(elements)
         self._element_of = np.array([elements.index(managed_element_of(c)) for c in topology.cell_names])
+        self.anomalies = AnomalyOperator(len(topology.cells))
         self.features = FeatureOperator(WindowOperator(self._elements, len(COUNTERS), spec))
 
     def initial(self) -> FeatureState:
         """Nothing seen."""
-        return FeatureState(self.governance.initial(), self.features.initial())
+        return FeatureState(self.governance.initial(), self.features.initial(), self.anomalies.initial())
 
-    def process(self, state: FeatureState, batch: Sequence[Epoch]) -> Step[FeatureState, FeatureBlock, Rows]:
-        """Features of the windows that the epochs complete, and the rows that came too late for theirs.
+    def process(
+        self, state: FeatureState, batch: Sequence[Epoch]
+    ) -> Step[FeatureState, FeatureBlock | AnomalyBlock, Rows]:
+        """Features and scores of the windows that the epochs complete, and the rows that came too late for theirs.
 
         Late events and dead letters are the twin role's to produce; here they are only left out.
         """
-        blocks: list[FeatureBlock] = []
+        blocks: list[FeatureBlock | AnomalyBlock] = []
         late: list[Rows] = []
         for epoch in batch:
             governed = self.governance.process(state.governance, [epoch])
             step = self.features.process(state.windows, self._rows(governed.outputs[0]))
-            blocks += step.outputs
+            scored = self.anomalies.process(state.anomalies, step.outputs)
+            blocks += [*step.outputs, *scored.outputs]
             late += step.late
-            state = FeatureState(governed.state, step.state)
+            state = FeatureState(governed.state, step.state, scored.state)
         return Step(state, tuple(blocks), tuple(late))
 
     def _rows(self, epoch: GovernedEpoch) -> Rows:
@@ -89,13 +95,19 @@ class FeatureSync:
         return rows.then(Rows.marks(self._elements, epoch.period_end_ms - self.spec.lateness_ms, len(COUNTERS)))
 
     def dump(self, state: FeatureState) -> bytes:
-        """Both states as one payload; equal states give equal bytes."""
-        parts = {"governance": self.governance.dump(state.governance), "windows": self.features.dump(state.windows)}
+        """All states as one payload; equal states give equal bytes."""
+        parts = {
+            "governance": self.governance.dump(state.governance),
+            "windows": self.features.dump(state.windows),
+            "anomalies": self.anomalies.dump(state.anomalies),
+        }
         return pack(_KIND, _VERSION, {}, {name: np.frombuffer(data, dtype=np.uint8) for name, data in parts.items()})
 
     def load(self, data: bytes) -> FeatureState:
         """The state from its bytes; raises WrongState if it belongs to other cells or windows."""
         _, parts = unpack(_KIND, _VERSION, data)
         return FeatureState(
-            self.governance.load(parts["governance"].tobytes()), self.features.load(parts["windows"].tobytes())
+            self.governance.load(parts["governance"].tobytes()),
+            self.features.load(parts["windows"].tobytes()),
+            self.anomalies.load(parts["anomalies"].tobytes()),
         )

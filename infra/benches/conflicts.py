@@ -3,12 +3,13 @@
 Neighbouring cells are switched off, each by a strategy of its own. The label comes from the reference network itself:
 from one moment it is forked, with nothing changed, with each cell off alone, with both off; the same happens from
 outside in each. Looked at are pairs with either of which alone the guards hold, on means over eight periods. Such a
-pair is an *implicit conflict* if they do not hold with both. The twin, which has followed the network until that moment
-and knows nothing of the forks, says so if it finds harm with both in most usual scenarios, and with neither alone.
+pair is an *implicit conflict* if they do not hold with both. The twin has followed the network until that moment and
+knows nothing of the forks. Its score is the share of usual scenarios in which both together do harm, less the larger of
+the shares in which either alone does; it says «conflict» from one half on.
 
 Beside that stands what the inner loop would make of it: of pairs of which each alone is approved, which it finds to be
-in conflict. Precision and recall have 95 % intervals (Clopper and Pearson). The peer is a rule without roll-outs: two
-neighbours off are in conflict if the load of both, given to their heirs, fills one of these beyond the guard's limit.
+in conflict. Precision and recall have 95 % intervals (Clopper and Pearson). The peer is a rule without roll-outs: how
+full the fullest cell becomes if the load of both is given to their heirs; it says «conflict» beyond the guard's limit.
 
 Seeds and hours are stated; nothing of detection was tuned on them.
 """
@@ -21,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.benches.anomalies import auc
 from infra.benches.base import BenchResult
 from infra.replaying import one_thread
 from infra.simulated import SimulatedNetwork
@@ -43,8 +45,8 @@ from twin_core.twin import Twin
 
 Array = NDArray[np.float64]
 
-# Hours at which some cells have room and others do not.
-SCENES: dict[int, float] = {31: 8.0, 32: 9.5, 33: 15.0, 34: 19.5, 35: 20.5}
+# Busy hours, at which two neighbours off are often too many, and quiet ones, at which they seldom are.
+SCENES: dict[int, float] = {31: 8.0, 32: 9.5, 33: 15.0, 34: 19.5, 35: 21.0, 36: 23.0, 37: 5.0}
 _SEEN, _AHEAD, _PAIRS = 30, 8, 12
 _FULL = 90.0
 _MOSTLY = 0.5
@@ -55,16 +57,10 @@ class Pair(NamedTuple):
 
     cells: tuple[str, str]
     implicit: bool  # harm in the live network, where neither does any alone: the label
-    twin_alone: bool
-    twin_both: bool
-    rule: bool
+    twin: float  # its score
+    rule: float  # PRB use, %, of the fullest heir
     open: bool  # each alone approved
     found: bool  # by the inner loop, as implicit
-
-    @property
-    def said(self) -> bool:
-        """What the twin says of it."""
-        return self.twin_both and not self.twin_alone
 
 
 def run(*, quick: bool = False) -> BenchResult:
@@ -78,8 +74,14 @@ def run(*, quick: bool = False) -> BenchResult:
         "pairs": len(found),
         "implicit_live": sum(p.implicit for p in found),
     }
-    figures |= _scores("twin", [(p.implicit, p.said) for p in found])
-    figures |= _scores("rule", [(p.implicit, p.rule) for p in found])
+    label = np.array([p.implicit for p in found])
+    for who, score, limit in (
+        ("twin", np.array([p.twin for p in found]), _MOSTLY),
+        ("rule", np.array([p.rule for p in found]), _FULL),
+    ):
+        if 0 < label.sum() < len(label):
+            figures[f"{who}_auc"] = auc(score[label], score[~label])
+        figures |= _scores(who, list(zip(label.tolist(), (score > limit).tolist(), strict=True)))
     open_ = [p for p in found if p.open]
     figures |= {"pairs_approved_alone": len(open_), "of_these_implicit_live": sum(p.implicit for p in open_)}
     figures |= _scores("inner_loop", [(p.implicit, p.found) for p in open_])
@@ -122,8 +124,7 @@ def judged(seed: int, hour: float, most: int) -> list[Pair]:
             Pair(
                 (short_name(twin.network.cells[a]), short_name(twin.network.cells[b])),
                 both,
-                _mostly(alone[a]) or _mostly(alone[b]),
-                _mostly(joint),
+                _share(joint) - max(_share(alone[a]), _share(alone[b])),
                 _by_rule(twin, a, b),
                 all(_verdict(alone[c]) is Verdict.APPROVED for c in (a, b)),
                 conflict is not None and conflict.kind is ConflictKind.IMPLICIT,
@@ -169,6 +170,7 @@ def _live(network: SimulatedNetwork, off: Iterable[int]) -> Array:
     total = (users * np.nan_to_num(speed)).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         out[0, KPIS.index(THROUGHPUT)] = np.append(total / users.sum(axis=0), total.sum() / users.sum())
+    out[0, KPIS.index(USERS), :-1] = np.nan_to_num(np.array([s[USERS] for s in seen])).mean(axis=0)
     out[0, KPIS.index(PRB), :-1] = np.nan_to_num(np.array([s[PRB] for s in seen])).mean(axis=0)
     return out
 
@@ -196,20 +198,17 @@ def _verdict(of: Verification) -> Verdict:
     return of.report.verdict
 
 
-def _mostly(of: Verification) -> bool:
-    """Harm in most of the scenarios that describe what is expected."""
+def _share(of: Verification) -> float:
+    """Of the scenarios that describe what is expected, those with harm."""
     assert of.evidence is not None, "the twin's gate is open"
     usual = [bool(b) for c, b in zip(of.evidence.classes, of.evidence.breached, strict=True) if c in EXPECTED]
-    return sum(usual) > _MOSTLY * len(usual)
+    return sum(usual) / len(usual)
 
 
-def _by_rule(twin: Twin, a: int, b: int) -> bool:
-    """Both loads, given to their heirs, fill one of these."""
+def _by_rule(twin: Twin, a: int, b: int) -> float:
+    """PRB use, %, of the fullest cell that inherits the load of both."""
     load, heirs = twin.predicted[PRB].numpy(), heirs_of(twin)
-
-    def after(*off: int) -> Array:
-        given = sum((load[c] * heirs[c] for c in off), np.zeros_like(load))
-        given[list(off)] = -np.inf
-        return np.asarray(load + given)
-
-    return bool((after(a, b) > _FULL).any()) and not any((after(c) > _FULL).any() for c in (a, b))
+    after = load + load[a] * heirs[a] + load[b] * heirs[b]
+    heir = (heirs[a] > 0) | (heirs[b] > 0)
+    heir[[a, b]] = False
+    return float(after[heir].max()) if heir.any() else 0.0

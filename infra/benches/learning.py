@@ -39,7 +39,9 @@ from twin_core.twin import Twin
 Array = NDArray[np.float64]
 
 # Hours at which the day does different things: morning rise, noon, afternoon, going home, evening fall.
-SEEDS: dict[int, float] = {11: 21.0, 12: 7.0, 13: 12.0, 14: 16.0, 15: 19.0}
+SEEDS: dict[int, float] = {
+    11: 21.0, 12: 7.0, 13: 12.0, 14: 16.0, 15: 19.0, 16: 23.0, 17: 9.5, 18: 14.0, 19: 17.5, 20: 5.0,
+}  # fmt: skip
 _PERIODS, SKIPPED = 240, 34
 KPIS = (PRB, THROUGHPUT, VOLUME, USERS)
 HORIZONS = (1, 8)

@@ -14,6 +14,7 @@ BENCHES: dict[str, str] = {
     "stream": "counters a second, from the wire and from Kafka to twin state, on one core",
     "loop": "telemetry to revision, proposal to verdict, verdict to push",
     "learning": "what learned models save of forecast errors: River off, residual off, both on",
+    "anomalies": "anomaly scores: cells with injected faults against a usual day",
     "conflicts": "implicit conflicts found in the twin, against what the live network does",
     "network": "how much faster than real time the reference network runs",
 }

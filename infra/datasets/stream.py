@@ -170,7 +170,7 @@ class _Follower:
             features = self._features.process(self._feature_state, epochs)
             self.state, self._feature_state = step.state, features.state
             send_refusals(self._producer, self._serde, step.late, step.dead_letters)
-            self._send(features.outputs)
+            self._send([block for block in features.outputs if isinstance(block, FeatureBlock)])
             for revision in step.outputs:
                 self._on_revision(revision)
             self.revisions += len(step.outputs)

@@ -1,10 +1,10 @@
-"""Features of a network, or of one partition's managed elements: from an epoch to events, rows and a snapshot.
+"""Features and anomaly scores of a network or of one partition of it: from an epoch to events, rows and a snapshot.
 
 Both hosts of the features role run lanes: the in-process host one over all partitions, the Faust host one for each
 partition. A lane's state depends on its epochs alone, so that it makes the same features wherever it runs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import structlog
@@ -13,15 +13,18 @@ from infra.roles.base import Context
 from infra.storage import progress
 from infra.storage.database import Connection, Database
 from infra.storage.revisions import PostgresSnapshotStore
-from infra.storage.timeseries import FeatureRow, write_features
+from infra.storage.timeseries import FeatureRow, write_anomalies, write_features
+from processors.anomalies import NAMES, THRESHOLD, VERSION, AnomalyBlock
 from processors.collector import Epoch
 from processors.feature_sync import FeatureState, FeatureSync
 from processors.features import FEATURES, FeatureBlock
 from processors.refusals import EVENT_ID
 from processors.windows import WindowSpec
-from schemas.topics import FEATURES as TOPIC
+from schemas.base import Event
+from schemas.topics import ANOMALIES, Topic
+from schemas.topics import FEATURES as FEATURES_TOPIC
 from schemas.topology import Topology
-from schemas.twin import Features
+from schemas.twin import Anomaly, Features
 from streams.frontier import Frontier
 from streams.snapshots import Snapshot
 from streams.transport import Producer
@@ -79,14 +82,12 @@ class FeatureLane:
         step = self._sync.process(self._state, [epoch])
         context.after_step(ROLE, 3, end_ms)
         for block in step.outputs:
-            for event in _events(block, self._sync.topology):
-                self._producer.send(
-                    TOPIC.name,
-                    TOPIC.key_of(event),
-                    context.serde.encode(TOPIC, event),
-                    [(EVENT_ID, event.event_id.encode())],
-                    timestamp_ms=event.window_end_ms,
-                )
+            if isinstance(block, FeatureBlock):
+                for event in _events(block, self._sync.topology):
+                    self._send(FEATURES_TOPIC, event, event.window_end_ms)
+            else:
+                for scored in _scores(block, self._sync.topology):
+                    self._send(ANOMALIES, scored, scored.time_ms)
         self._producer.flush(_FLUSH_S)
         context.after_step(ROLE, 4, end_ms)
         self._number += 1
@@ -96,12 +97,21 @@ class FeatureLane:
             self._log.info("rows came too late for their windows", rows=sum(len(late.key) for late in step.late))
         self._state = step.state
 
-    def _save(self, epoch: Epoch, state: FeatureState, blocks: tuple[FeatureBlock, ...]) -> None:
-        network_id = self._context.network_id
+    def _send(self, topic: Topic, event: Event, time_ms: int) -> None:
+        value = self._context.serde.encode(topic, event)
+        self._producer.send(
+            topic.name, topic.key_of(event), value, [(EVENT_ID, event.event_id.encode())], timestamp_ms=time_ms
+        )
+
+    def _save(self, epoch: Epoch, state: FeatureState, blocks: Sequence[FeatureBlock | AnomalyBlock]) -> None:
+        network_id, topology = self._context.network_id, self._sync.topology
         with self._database.transaction() as connection:
-            rows = [row for block in blocks for row in _rows(block, self._sync.topology)]
+            rows = [row for block in blocks if isinstance(block, FeatureBlock) for row in _rows(block, topology)]
             if rows:
                 write_features(connection, network_id, rows)
+            write_anomalies(
+                connection, [s for block in blocks if isinstance(block, AnomalyBlock) for s in _scores(block, topology)]
+            )
             store = PostgresSnapshotStore(lambda: connection)
             store.save(self._name, Snapshot(self._number, epoch.frontier, self._sync.dump(state)))
             store.prune(self._name, _KEEP_SNAPSHOTS)
@@ -152,3 +162,21 @@ def _rows(block: FeatureBlock, topology: Topology) -> Iterator[FeatureRow]:
     for w, f in zip(*np.nonzero(~np.isnan(block.values)), strict=True):
         value = float(block.values[w, f])
         yield int(block.end_ms[w]), topology.cell_names[int(block.cell[w])], FEATURES[int(f)], value
+
+
+def _scores(block: AnomalyBlock, topology: Topology) -> Iterator[Anomaly]:
+    """One event per cell and window; its id is the same whenever it is made again."""
+    for cell, end_ms, score, feature in zip(
+        block.cell.tolist(), block.end_ms.tolist(), block.score.tolist(), block.feature.tolist(), strict=True
+    ):
+        name = topology.cell_names[cell]
+        yield Anomaly(
+            network_id=topology.network_id,
+            event_id=f"{name}/{end_ms}",
+            cell=name,
+            time_ms=end_ms,
+            score=score,
+            threshold=THRESHOLD,
+            kpi=NAMES[feature],
+            model_version=VERSION,
+        )

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from infra.storage.database import Connection
+from infra.storage.rows import upsert
+from schemas.twin import Anomaly
 
 _KPI_TYPES = {
     "network_id": "text",
@@ -73,6 +75,13 @@ def write_features(connection: Connection, network_id: str, rows: Iterable[Featu
     """Write features; a repeat replaces them."""
     full = ((network_id, cell, name, period, _or_null(value)) for period, cell, name, value in rows)
     _write(connection, "features", _FEATURE_TYPES, ("network_id", "cell", "name", "period_end_ms"), full, new)
+
+
+def write_anomalies(connection: Connection, scored: Iterable[Anomaly]) -> None:
+    """Write anomaly scores; a repeat replaces them."""
+    for one in scored:
+        row = {"network_id": one.network_id, "cell": one.cell, "period_end_ms": one.time_ms, "score": one.score}
+        upsert(connection, "anomalies", {**row, "body": one})
 
 
 def read_kpis(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from processors.anomalies import AnomalyBlock
 from processors.collector import EpochCollector, Polled
 from processors.epoch import EpochGovernance
 from processors.exceptions import WrongState
@@ -141,7 +142,7 @@ def emitted(steps: Sequence[Step[Any, Any, Any]]) -> Any:
                     plain((output.element[w], output.key[w], output.end_ms[w], output.time_ms[a:b], output.values[a:b]))
                     for w, (a, b) in enumerate(spans)
                 ]
-            elif isinstance(output, FeatureBlock):
+            elif isinstance(output, FeatureBlock | AnomalyBlock):
                 outputs += [plain(tuple(column[w] for column in output)) for w in range(len(output.cell))]
             else:
                 outputs.append(plain(output))
@@ -150,7 +151,7 @@ def emitted(steps: Sequence[Step[Any, Any, Any]]) -> Any:
                 [plain(item.take(np.array([i]))) for i in range(len(item.key))] if isinstance(item, Rows) else [item]
             )
     dead = [letter for step in steps for letter in step.dead_letters]
-    columns = any(isinstance(o, Panes | FeatureBlock) for step in steps for o in step.outputs)
+    columns = any(isinstance(o, Panes | FeatureBlock | AnomalyBlock) for step in steps for o in step.outputs)
     return sorted(outputs, key=repr) if columns else outputs, late, dead
 
 

@@ -24,7 +24,7 @@ from infra.storage.database import connect
 from processors.faust_host import PARTITIONS
 from schemas.registry import connect as connect_registry
 from schemas.registry import register
-from schemas.topics import FEATURES, TELEMETRY, TOPICS
+from schemas.topics import ANOMALIES, FEATURES, TELEMETRY, TOPICS
 from streams.kafka import KafkaTransport
 from streams.testing import wait_until
 from tests.crash.dying import TwinProcess
@@ -36,6 +36,7 @@ pytestmark = pytest.mark.integration
 
 PERIOD_MS = 60_000
 SESSION_S = 6.0
+MADE = (FEATURES.name, ANOMALIES.name)
 
 
 @dataclass
@@ -105,7 +106,7 @@ def fed(services: LocalServices, database_url: str, another_database: str, uniqu
 
 
 def produced(context: Context, since: dict[tuple[str, int], int]) -> dict[str, list[tuple[bytes, tuple[Any, ...]]]]:
-    """Feature events of the network by key, in order: value and headers."""
+    """Feature and anomaly events of the network by topic and key, in order: value and headers."""
     consumer = context.transport.consumer("look")
     consumer.assign(since)
     found: dict[str, list[tuple[bytes, tuple[Any, ...]]]] = {}
@@ -113,17 +114,21 @@ def produced(context: Context, since: dict[tuple[str, int], int]) -> dict[str, l
         for m in consumer.poll(2000, 0.5):
             key = (m.key or b"").decode()
             if key.startswith(f"{context.network_id}|"):
-                found.setdefault(key, []).append((m.value or b"", tuple(m.headers)))
+                found.setdefault(f"{m.topic} {key}", []).append((m.value or b"", tuple(m.headers)))
     consumer.close()
     return found
 
 
 def rows(database_url: str, network_id: str) -> list[tuple[Any, ...]]:
+    """Features and anomaly scores in the tables."""
+    found = []
     with connect(database_url) as connection:
-        return connection.execute(
+        for query in (
             "SELECT period_end_ms, cell, name, value FROM features WHERE network_id = %s ORDER BY 1, 2, 3",
-            (network_id,),
-        ).fetchall()
+            "SELECT period_end_ms, cell, score, body FROM anomalies WHERE network_id = %s ORDER BY 1, 2",
+        ):
+            found += connection.execute(query, (network_id,)).fetchall()
+    return found
 
 
 def finished(database_url: str, network_id: str, end_ms: int) -> bool:
@@ -135,7 +140,7 @@ def finished(database_url: str, network_id: str, end_ms: int) -> bool:
 
 def in_process(fed: Fed) -> dict[str, list[tuple[bytes, tuple[Any, ...]]]]:
     """What the in-process host makes of what was fed."""
-    since = fed.context.transport.end_offsets([FEATURES.name])
+    since = fed.context.transport.end_offsets(MADE)
     context = replace(fed.context, settings=Settings(**fed.with_host("in-process", fed.context.database_url)))
     with running(FeaturesRole(context)):
         wait_for(fed.context.database_url, fed.end_ms, "features", fed.context.network_id)
@@ -145,9 +150,9 @@ def in_process(fed: Fed) -> dict[str, list[tuple[bytes, tuple[Any, ...]]]]:
 def test_both_hosts_make_the_same_bytes_in_the_same_order(fed: Fed, another_database: str) -> None:
     fed.feed(8)
     expected = in_process(fed)
-    assert len(expected) == 21
+    assert len(expected) == 2 * 21
     assert len({m.partition for m in telemetry_of(fed)}) > 1, "the elements are spread"
-    since = fed.context.transport.end_offsets([FEATURES.name])
+    since = fed.context.transport.end_offsets(MADE)
     settings = Settings(**fed.with_host("faust", another_database))
     with running(FeaturesRole(replace(fed.context, settings=settings, database_url=another_database))):
         wait_until(lambda: finished(another_database, fed.context.network_id, fed.end_ms), 90, "the Faust host")
@@ -160,7 +165,7 @@ def test_workers_share_the_partitions_and_one_that_is_killed_loses_and_doubles_n
     fed: Fed, another_database: str
 ) -> None:
     network_id = fed.context.network_id
-    since = fed.context.transport.end_offsets([FEATURES.name])
+    since = fed.context.transport.end_offsets(MADE)
     settings = fed.with_host("faust", another_database)
     with TwinProcess(settings, role="features") as first, TwinProcess(settings, role="features"):
         fed.feed(4)

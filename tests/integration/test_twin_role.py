@@ -16,7 +16,7 @@ from infra.storage.timeseries import read_features, read_kpis
 from processors.twin_sync import twin_of
 from schemas.exceptions import RegistryUnavailable
 from schemas.telemetry import Severity
-from schemas.topics import FEATURES, TELEMETRY, TWIN_UPDATES
+from schemas.topics import ANOMALIES, FEATURES, TELEMETRY, TWIN_UPDATES
 from streams.frontier import from_records
 from streams.memory import MemoryTransport
 from streams.schema_ids import LocalIds
@@ -201,3 +201,7 @@ def test_features_of_every_window_reach_topic_and_table_once(
     mean = (pm(3, 0).cells[0].values[0] + pm(4, 0).cells[0].values[0]) / 2
     assert [end for end, *_ in rows] == [period_end(p) for p in range(1, 5)]
     assert rows[-1][3] == pytest.approx(mean)
+    assert ids_on(transport, SERDE, ANOMALIES) == {f"{cell}/{period_end(p)}" for cell in CELLS for p in range(1, 5)}
+    with connect(database_url) as connection:
+        scores = connection.execute("SELECT count(*), max(score) FROM anomalies").fetchone()
+    assert scores == (4 * len(CELLS), 0.0), "nothing stands out before it is known what is usual"

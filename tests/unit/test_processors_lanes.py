@@ -43,7 +43,7 @@ class Followed:
     def follow(self, epoch: Epoch) -> None:
         step = self.sync.process(self.state, [epoch])
         self.state, self.frontier, self.closed_ms = step.state, epoch.frontier, epoch.barrier.period_end_ms
-        self.blocks += step.outputs
+        self.blocks += [block for block in step.outputs if isinstance(block, FeatureBlock)]
         self.periods.append(epoch.barrier.period_end_ms)
 
     @property
