@@ -64,7 +64,7 @@ class OutboxPublisher:
         self._published += done
         if self._published >= _KEPT:
             with database.transaction() as connection:
-                forget_published(connection, self._role, _KEPT)
+                forget_published(connection, self._role, self._context.network_id, _KEPT)
             self._published = 0
         return done
 

@@ -69,10 +69,11 @@ def mark_published(connection: Connection, ids: Sequence[int]) -> None:
     connection.execute("UPDATE outbox SET published_at = now() WHERE id = ANY(%s)", (list(ids),))
 
 
-def forget_published(connection: Connection, role: str, keep: int) -> int:
+def forget_published(connection: Connection, role: str, network_id: str, keep: int) -> int:
     """Delete published events but for the newest ``keep``, by which repeats are recognised; how many were deleted."""
     return connection.execute(
-        "DELETE FROM outbox WHERE role = %(role)s AND published_at IS NOT NULL AND id <= "
-        "(SELECT id FROM outbox WHERE role = %(role)s ORDER BY id DESC OFFSET %(keep)s LIMIT 1)",
-        {"role": role, "keep": keep},
+        "DELETE FROM outbox WHERE role = %(role)s AND network_id = %(network)s AND published_at IS NOT NULL AND id <= "
+        "(SELECT id FROM outbox WHERE role = %(role)s AND network_id = %(network)s ORDER BY id DESC "
+        "OFFSET %(keep)s LIMIT 1)",
+        {"role": role, "network": network_id, "keep": keep},
     ).rowcount

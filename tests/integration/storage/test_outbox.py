@@ -69,7 +69,10 @@ def test_forgetting_keeps_the_newest_and_what_is_not_published(connection: Conne
         _put(connection, event_id)
     rows = {r.event_id: r.id for r in pending(connection, "twin")}
     mark_published(connection, [rows[e] for e in "acde"])
-    assert forget_published(connection, "twin", keep=2) == 2
+    enqueue(connection, "twin", "alerts", "other|z", _event("z", "other"), "z")
+    mark_published(connection, [r.id for r in pending(connection, "twin", network_id="other")])
+    assert forget_published(connection, "twin", "net", keep=2) == 2
     assert [r.event_id for r in pending(connection, "twin")] == ["b"]
     assert not _put(connection, "d"), "still recognised"
-    assert forget_published(connection, "twin", keep=100) == 0
+    assert not enqueue(connection, "twin", "alerts", "other|z", _event("z", "other"), "z"), "another network's"
+    assert forget_published(connection, "twin", "net", keep=100) == 0
