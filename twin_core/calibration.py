@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from schemas.counters import CELL_COUNTERS
+from schemas.counters import CELL_COUNTERS, sliced
 from twin_core.cell_fit import fit_busy, fit_gain, fit_power, load_trust
 from twin_core.configuration import Configuration
 from twin_core.coverage import rsrp_dbm
@@ -19,6 +19,8 @@ from twin_core.physics import Physics
 from twin_core.power import dynamic_share
 from twin_core.radio_fit import Reports, fit_radio, fit_seen, fit_softness, fit_uplift
 from twin_core.settings import TwinSettings
+from twin_core.slices import COUNTERS as SLICE_COUNTERS
+from twin_core.slices import counters_of
 from twin_core.traffic import free_share
 
 Tensor = torch.Tensor
@@ -34,19 +36,22 @@ class Measured:
         KPI to [C]; power per managed element is apart.
     element_power_w
         [E].
+    by_slice
+        Sub-counter without its slice to [C, K].
     ignored
         How many values were dropped as absurd.
     """
 
     by_kpi: dict[str, Tensor]
     element_power_w: Tensor
+    by_slice: dict[str, Tensor]
     ignored: int
 
     @classmethod
     def of(cls, observation: PeriodObservation, network: Network) -> "Measured":
         """Drop what lies outside the range of its counter (schemas.counters)."""
         out, ignored = {}, 0
-        for kpi in (PRB, THROUGHPUT, VOLUME, USERS):
+        for kpi in (PRB, THROUGHPUT, VOLUME, USERS, *counters_of(network.slices)):
             values = observation.counter(kpi, len(network.cells))
             low, high = CELL_COUNTERS[kpi].low, CELL_COUNTERS[kpi].high
             absurd = ~np.isnan(values) & ~((values >= low) & (values <= high))
@@ -55,7 +60,16 @@ class Measured:
         power = np.asarray(observation.element_power_w, dtype=np.float64)
         power = power if len(power) else np.full(len(network.elements), np.nan)
         absurd = ~np.isnan(power) & ~((power >= 0) & (power <= 1e6))
-        return cls(out, torch.from_numpy(np.where(absurd, np.nan, power)), ignored + int(absurd.sum()))
+        return cls(
+            out,
+            torch.from_numpy(np.where(absurd, np.nan, power)),
+            {
+                name: torch.stack([out[sliced(name, s)] for s in network.slices], dim=1)
+                for name in SLICE_COUNTERS
+                if network.slices
+            },
+            ignored + int(absurd.sum()),
+        )
 
 
 @dataclass(frozen=True, eq=False)

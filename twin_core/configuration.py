@@ -1,4 +1,4 @@
-"""What an operator may set: transmit power, tilt, azimuth, handover bias, cell state. As tensors, and by 3GPP name."""
+"""What an operator may set: power, tilt, azimuth, handover bias, cell state, slice shares. As tensors, by 3GPP name."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,10 +8,20 @@ from typing import NamedTuple
 import torch
 
 from schemas.levers import LOCKED, UNLOCKED, problem_with
-from schemas.names import beam_dn, canonical, cell_of, relation_dn, relation_target_of, sector_carrier_dn
+from schemas.names import (
+    beam_dn,
+    canonical,
+    cell_of,
+    relation_dn,
+    relation_target_of,
+    sector_carrier_dn,
+    slice_of,
+    slice_policy_dn,
+)
 from schemas.strategies import ConfigChange
 from twin_core.exceptions import InvalidConfiguration, UnknownObject
 from twin_core.network import DEFAULT_TILT_DEG, Network, Place
+from twin_core.slices import Ratios
 
 Value = float | str
 _TENSOR = {
@@ -20,7 +30,11 @@ _TENSOR = {
     "digitalTilt": "tilt_deg",
     "digitalAzimuth": "azimuth_deg",
     "cellIndividualOffset": "cio_db",
+    "rRMPolicyDedicatedRatio": "dedicated_ratio",
+    "rRMPolicyMinRatio": "min_ratio",
+    "rRMPolicyMaxRatio": "max_ratio",
 }
+_RATIOS = {name: attribute for attribute, name in _TENSOR.items() if attribute.startswith("rRMPolicy")}
 
 
 class Difference(NamedTuple):
@@ -48,6 +62,8 @@ class Configuration:
         [C, C] cell individual offset from the serving cell (row) towards a neighbour (column).
     active
         [C] whether the cell is unlocked.
+    dedicated_ratio, min_ratio, max_ratio
+        [C, K] RRMPolicyRatio of each slice, percent.
     """
 
     tx_power_dbm: torch.Tensor
@@ -55,17 +71,23 @@ class Configuration:
     azimuth_deg: torch.Tensor
     cio_db: torch.Tensor
     active: torch.Tensor
+    dedicated_ratio: torch.Tensor
+    min_ratio: torch.Tensor
+    max_ratio: torch.Tensor
 
     @classmethod
     def default(cls, network: Network) -> "Configuration":
-        """Everything on at rated power, 6 degrees of tilt, no bias: what is assumed until the network reports."""
-        n = len(network.cells)
+        """All on at rated power, 6 degrees of tilt, no bias, slices free: what is assumed until the network reports."""
+        n, k = len(network.cells), len(network.slices)
         return cls(
             tx_power_dbm=network.rated_dbm.clone(),
             tilt_deg=torch.full((n,), DEFAULT_TILT_DEG, dtype=torch.float64),
             azimuth_deg=torch.zeros(n, dtype=torch.float64),
             cio_db=torch.zeros(n, n, dtype=torch.float64),
             active=torch.ones(n, dtype=torch.bool),
+            dedicated_ratio=torch.zeros(n, k, dtype=torch.float64),
+            min_ratio=torch.zeros(n, k, dtype=torch.float64),
+            max_ratio=torch.full((n, k), 100.0, dtype=torch.float64),
         )
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -80,7 +102,7 @@ class Configuration:
         UnknownObject
             If an object is not one of this network's.
         InvalidConfiguration
-            If a value is out of range.
+            If a value is out of range, or a cell's slice shares do not fit together after all changes.
 
         Examples
         --------
@@ -117,7 +139,36 @@ class Configuration:
                 arrays[name] = arrays[name].copy()
                 changed.add(name)
             arrays[name][place] = number
-        return replace(self, **{name: torch.from_numpy(arrays[name]) for name in changed})
+        made = replace(self, **{name: torch.from_numpy(arrays[name]) for name in changed})
+        if changed & _RATIOS.keys():
+            made.check_ratios(network)
+        return made
+
+    def check_ratios(self, network: Network) -> None:
+        """Refuse slice shares of a cell that do not fit together.
+
+        Raises
+        ------
+        InvalidConfiguration
+            Unless dedicated <= min <= max for each slice, and the min shares of a cell are at most 100 % together.
+        """
+        wrong = (self.dedicated_ratio > self.min_ratio) | (self.min_ratio > self.max_ratio)
+        for cell, k in torch.nonzero(wrong).tolist():
+            low, least, most = (float(t[cell, k]) for t in (self.dedicated_ratio, self.min_ratio, self.max_ratio))
+            raise InvalidConfiguration(
+                f"slice {network.slices[k]} of {network.cells[cell]}: dedicated {low:g} <= min {least:g} <= max "
+                f"{most:g} does not hold; change the ratios together"
+            )
+        for cell in torch.nonzero(self.min_ratio.sum(dim=1) > 100)[:, 0].tolist():
+            together = float(self.min_ratio[cell].sum())
+            raise InvalidConfiguration(
+                f"rRMPolicyMinRatio of all slices of {network.cells[cell]} is {together:g} % together; there is 100 %"
+            )
+
+    @property
+    def ratios(self) -> Ratios:
+        """Slice shares as parts of a cell's time."""
+        return Ratios(self.dedicated_ratio / 100, self.min_ratio / 100, self.max_ratio / 100)
 
     def value_of(self, network: Network, dn: str, attribute: str) -> Value:
         """The present value of an attribute, in the attribute's unit.
@@ -136,6 +187,8 @@ class Configuration:
             return round(10 * float(self.tilt_deg[place]), 6)
         if attribute == "digitalAzimuth":
             return round(10 * float(self.azimuth_deg[place]), 6)
+        if attribute in _RATIOS.values():
+            return float(getattr(self, _TENSOR[attribute])[place])
         return float(self.cio_db[place])
 
     def differences(self, network: Network, other: "Configuration") -> list[Difference]:
@@ -152,6 +205,9 @@ class Configuration:
                 named.append((beam_dn(cell), "digitalAzimuth"))
             biased = torch.nonzero(self.cio_db[i] != other.cio_db[i])[:, 0].tolist()
             named += [(relation_dn(cell, network.cells[j]), "cellIndividualOffset") for j in biased]
+            for name, attribute in _RATIOS.items():
+                moved = torch.nonzero(getattr(self, name)[i] != getattr(other, name)[i])[:, 0].tolist()
+                named += [(slice_policy_dn(cell, network.slices[k]), attribute) for k in moved]
         return [
             Difference(dn, attribute, self.value_of(network, dn, attribute), other.value_of(network, dn, attribute))
             for dn, attribute in named
@@ -174,11 +230,11 @@ def _number(attribute: str, value: Value) -> float | bool:
         return math.nan
     if attribute == "configuredMaxTxPower":
         return 10 * math.log10(value) if value > 0 else math.nan
-    return value if attribute == "cellIndividualOffset" else value / 10
+    return value / 10 if attribute in ("digitalTilt", "digitalAzimuth") else value
 
 
 def _place(network: Network, dn: str, attribute: str) -> tuple[str, Place]:
-    """Which tensor holds an attribute, and where: at a cell, or at a serving cell and a neighbour."""
+    """Which tensor holds an attribute, and where: at a cell; a serving cell and a neighbour; a cell and a slice."""
     if attribute not in _TENSOR:
         raise UnknownObject(f"the twin knows no attribute {attribute!r} of {dn}; it knows {', '.join(_TENSOR)}")
     try:
@@ -188,6 +244,11 @@ def _place(network: Network, dn: str, attribute: str) -> tuple[str, Place]:
             if source == target:
                 raise UnknownObject(f"{dn} is a relation of a cell to itself; name a neighbour")
             return _TENSOR[attribute], (source, target)
+        if attribute in _RATIOS.values():
+            if slice_of(dn) not in network.slices:
+                known = ", ".join(network.slices) or "none"
+                raise UnknownObject(f"{dn}: the network has no slice {slice_of(dn)}; it has {known}")
+            return _TENSOR[attribute], (source, network.slices.index(slice_of(dn)))
     except ValueError as error:
         raise UnknownObject(f"{dn} is no object of this network: {error}") from error
     cell = network.cells[source]

@@ -10,7 +10,7 @@ from schemas.strategies import Condition, ConfigChange, Rule, ScheduleEntry, Str
 from twin_core.configuration import Configuration
 from twin_core.demand_fit import seen_at
 from twin_core.exceptions import UnknownObject
-from twin_core.kpis import KPIS
+from twin_core.kpis import kpis_of
 from twin_core.network import Network
 from twin_core.twin import Twin
 
@@ -151,10 +151,11 @@ def places_of(network: Network, condition: Condition) -> tuple[int, Tensor]:
     UnknownObject
         If the twin knows no such KPI or cell.
     """
-    if condition.kpi not in KPIS:
-        raise UnknownObject(f"the twin predicts no KPI {condition.kpi!r}; it predicts {', '.join(KPIS)}")
+    kpis = kpis_of(network)
+    if condition.kpi not in kpis:
+        raise UnknownObject(f"the twin predicts no KPI {condition.kpi!r}; it predicts {', '.join(kpis)}")
     cells = [network.cell_index(c) for c in condition.cells] or list(range(len(network.cells)))
-    return KPIS.index(condition.kpi), torch.tensor(cells, dtype=torch.long)
+    return kpis.index(condition.kpi), torch.tensor(cells, dtype=torch.long)
 
 
 def holds(condition: Condition, values: Tensor) -> bool:

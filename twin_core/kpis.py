@@ -9,6 +9,7 @@ from twin_core.load import Loads
 from twin_core.network import Network
 from twin_core.power import PowerModel, cell_power_w
 from twin_core.sinr import Links
+from twin_core.slices import kpis_of as slice_kpis
 from twin_core.traffic import unserved_ratio, user_throughput_kbps
 
 Tensor = torch.Tensor
@@ -23,8 +24,13 @@ PRB, THROUGHPUT, VOLUME, USERS, POWER, UNSERVED = KPIS = (
 )
 
 
+def kpis_of(network: Network) -> tuple[str, ...]:
+    """The axis M of a network: KPIS, then those of each slice."""
+    return (*KPIS, *slice_kpis(network.slices))
+
+
 def kpi_index(kpi: str) -> int:
-    """Position of a KPI on the axis M.
+    """Position of a whole cell's KPI on the axis M.
 
     Raises
     ------

@@ -65,6 +65,11 @@ class Network:
         return self.topology.cell_names
 
     @cached_property
+    def slices(self) -> tuple[str, ...]:
+        """[K] S-NSSAIs."""
+        return tuple(s.s_nssai for s in self.topology.slices)
+
+    @cached_property
     def elements(self) -> tuple[str, ...]:
         """[E] DNs of the managed elements."""
         return self.topology.managed_elements

@@ -13,9 +13,10 @@ import torch
 from twin_core.configuration import Configuration
 from twin_core.control import Control
 from twin_core.exceptions import InvalidConfiguration
-from twin_core.kpis import KPIS, THROUGHPUT, USERS, kpi_index
+from twin_core.kpis import KPIS, THROUGHPUT, USERS, kpi_index, kpis_of
 from twin_core.physics import Physics, corrected_rsrp
 from twin_core.scenarios import Scenarios
+from twin_core.slices import Ratios
 from twin_core.twin import Twin
 
 Tensor = torch.Tensor
@@ -32,7 +33,7 @@ class Trajectory:
     Attributes
     ----------
     kpis
-        [S, T, M, C] float64; axis M is KPIS. Throughput is NaN where a cell carries no traffic.
+        [S, T, M, C] float64; axis M is `kpis_of` the network. Throughput is NaN where a cell carries no traffic.
     network
         [S, T, M] float64, the whole network.
     converged
@@ -53,6 +54,8 @@ class Trajectory:
 
 def _mean_over_time(kpis: Tensor, time: int) -> Tensor:
     out = kpis.mean(dim=time)
+    if kpis.shape[-2] > len(KPIS):  # a slice may carry nothing in some periods
+        out[..., len(KPIS) :, :] = kpis[..., len(KPIS) :, :].nanmean(dim=time)
     m, users = kpi_index(THROUGHPUT), kpis.select(-2, kpi_index(USERS))
     value = kpis.select(-2, m)
     weight = torch.where(value.isnan(), 0.0, users)
@@ -160,8 +163,9 @@ class _RollOut:
         self.correction = twin.correction(self.dtype, device)
         self.start = self._there(twin.environment.load)
         s, t, cells = scenarios.demand_factor.shape
-        self._kpis = torch.empty(s, t, len(KPIS), cells, dtype=torch.float64)
-        self._network = torch.empty(s, t, len(KPIS), dtype=torch.float64)
+        kpis = len(kpis_of(twin.network))
+        self._kpis = torch.empty(s, t, kpis, cells, dtype=torch.float64)
+        self._network = torch.empty(s, t, kpis, dtype=torch.float64)
         self._converged = torch.ones(s, dtype=torch.bool)
         self._iterations = torch.zeros(s, dtype=torch.long)
 
@@ -182,7 +186,7 @@ class _RollOut:
             backlog: Tensor | None = None
             for start, end in _segments(up):
                 physics = radio.physics(rows[0], up[start])
-                backlog = self._span(rows, start, end, before, physics, demand, users, backlog)
+                backlog = self._span(rows, start, end, before, physics, demand, users, backlog, configuration.ratios)
                 before = physics
         return self._trajectory
 
@@ -201,7 +205,7 @@ class _RollOut:
                 if id(configuration) not in radios:
                     radios[id(configuration)] = _Radio(self, configuration)
                 physics = radios[id(configuration)].physics(row, up[t])
-                backlog = self._span([row], t, t + 1, before, physics, demand, users, backlog)
+                backlog = self._span([row], t, t + 1, before, physics, demand, users, backlog, configuration.ratios)
                 before = physics
         return self._trajectory
 
@@ -244,6 +248,7 @@ class _RollOut:
         demand: Tensor,
         users: Tensor,
         backlog: Tensor | None,
+        ratios: Ratios,
     ) -> Tensor:
         """Periods over which nothing changes but demand; the backlog after them."""
         here, there, where = demand[:, start:end], users[:, start:end], torch.tensor(rows)
@@ -254,6 +259,8 @@ class _RollOut:
         if self.correction is not None:
             on_air = physics.on_air.to(self.device)
             by_cell, whole = self.correction(by_cell, whole, physics.cells, on_air, self.ahead[start:end])
+        blocks = self.twin.network.prbs * physics.on_air
+        by_cell, whole = self.twin.slices.extend(by_cell, whole, ratios, blocks)
         self._kpis[where, start:end] = by_cell.to("cpu", torch.float64)
         self._network[where, start:end] = whole.to("cpu", torch.float64)
         self._converged[where] &= loads.converged

@@ -28,9 +28,10 @@ from twin_core.memory import Memory
 from twin_core.models import Model
 from twin_core.network import Network
 from twin_core.settings import TwinSettings
+from twin_core.slices import SliceState
 
 FORMAT = "twinloop-twin"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _KEY = "twinloop"
 
 
@@ -49,6 +50,7 @@ class State:
     marks: Mapping[str, int]
     model_versions: Mapping[str, str]
     memory: Memory
+    slices: SliceState
     models: Mapping[str, Model]
 
 
@@ -59,6 +61,7 @@ def _arrays(state: State) -> dict[str, np.ndarray[Any, Any]]:
     tensors = {f"configuration.{k}": v for k, v in state.configuration.tensors().items()}
     tensors |= {f"environment.{k}": v for k, v in state.environment.tensors().items()}
     tensors |= {f"memory.{k}": v for k, v in state.memory.tensors().items()}
+    tensors |= {f"slices.{k}": v for k, v in state.slices.tensors().items()}
     for model in state.models.values():
         tensors |= {f"{model.NAME}.{k}": v for k, v in model.tensors().items()}
     return {name: np.ascontiguousarray(tensors[name].numpy()) for name in sorted(tensors)}
@@ -173,5 +176,6 @@ def load(data: bytes) -> State:
         marks=header["marks"],
         model_versions=header["model_versions"],
         memory=Memory(**part("memory.")),
+        slices=SliceState(**part("slices.")),
         models={name: KINDS[name].of(version, part(f"{name}.")) for name, version in header["models"].items()},
     )

@@ -17,7 +17,7 @@ from twin_core.environment import Environment
 from twin_core.exceptions import InvalidConfiguration, InvalidObservation, UnknownObject
 from twin_core.fidelity import RSRP, KpiScore, Sample
 from twin_core.handover import Attachment
-from twin_core.kpis import KPIS, POWER, USERS, VOLUME
+from twin_core.kpis import KPIS, POWER, PRB, THROUGHPUT, USERS, VOLUME, kpis_of
 from twin_core.learned import read_model
 from twin_core.memory import Memory
 from twin_core.models import Model
@@ -27,6 +27,7 @@ from twin_core.physics import Physics, corrected_rsrp
 from twin_core.radio_fit import Reports, rsrp_error_db
 from twin_core.residual_model import Correction, ResidualModel
 from twin_core.settings import TwinSettings
+from twin_core.slices import SliceState
 
 Tensor = torch.Tensor
 
@@ -47,8 +48,8 @@ def _mark(marks: dict[str, int], reason: str, count: int) -> None:
         marks[reason] = marks.get(reason, 0) + count
 
 
-def _by_name(kpis: Tensor) -> dict[str, Tensor]:
-    return {kpi: kpis[i] for i, kpi in enumerate(KPIS)}
+def _by_name(kpis: Tensor, names: tuple[str, ...] = KPIS) -> dict[str, Tensor]:
+    return {kpi: kpis[i] for i, kpi in enumerate(names)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,8 @@ class Twin:
         Which models the twin predicts with.
     memory
         What is remembered of each cell for learned models.
+    slices
+        What is learned of each cell's slices.
     models
         Learned models in force, by name.
     """
@@ -89,6 +92,7 @@ class Twin:
     configuration: Configuration
     environment: Environment
     memory: Memory
+    slices: SliceState
     settings: TwinSettings = field(default_factory=TwinSettings)
     revision: int = 0
     frontier: Mapping[str, int] = field(default_factory=dict)
@@ -116,8 +120,9 @@ class Twin:
             configuration=Configuration.default(network),
             environment=Environment.prior(network, settings),
             memory=Memory.empty(len(network.cells)),
+            slices=SliceState.prior(len(network.cells), len(network.slices)),
             settings=settings,
-            fidelity=fidelity.unscored(settings.fidelity, KPIS),
+            fidelity=fidelity.unscored(settings.fidelity, kpis_of(network)),
         )
 
     def fork(self) -> "Twin":
@@ -142,7 +147,10 @@ class Twin:
     @cached_property
     def predicted(self) -> dict[str, Tensor]:
         """KPI to [C], expected of the next period under the present configuration."""
-        return _by_name(self._corrected(self.physics, self._expected, _ONE)[0])
+        return self._named(self._corrected(self.physics, self._expected, _ONE)[0])
+
+    def _named(self, kpis: Tensor) -> dict[str, Tensor]:
+        return _by_name(kpis, kpis_of(self.network))
 
     @cached_property
     def _expected(self) -> Expectation:
@@ -153,7 +161,7 @@ class Twin:
         return self._corrected(self.physics, self._expect(self.physics, ahead), ahead)
 
     def uncorrected(self, ahead: Tensor) -> Tensor:
-        """[T, M, C] the same without the correction of residuals: what such a correction is learned upon."""
+        """[T, M, C] of whole cells, without the correction of residuals: what such a correction is learned upon."""
         return self._expect(self.physics, ahead)[0]
 
     def _expect(self, physics: Physics, ahead: Tensor) -> Expectation:
@@ -164,11 +172,14 @@ class Twin:
         loads = physics.loads(demand, users, self.environment.load)
         return physics.kpis(loads, demand, users)
 
-    def _corrected(self, physics: Physics, expected: Expectation, ahead: Tensor) -> Tensor:
-        correction = self.correction()
-        if correction is None:
-            return expected[0]
-        return correction(*expected, physics.cells, physics.on_air, ahead)[0]
+    def _corrected(
+        self, physics: Physics, expected: Expectation, ahead: Tensor, configuration: Configuration | None = None
+    ) -> Tensor:
+        """[T, M, C] with the learned correction, and with slices."""
+        if (correction := self.correction()) is not None:
+            expected = correction(*expected, physics.cells, physics.on_air, ahead)
+        ratios = (configuration or self.configuration).ratios
+        return self.slices.extend(*expected, ratios, self.network.prbs * physics.on_air)[0]
 
     def growth(self, ahead: Tensor) -> Tensor:
         """[T] the twin's own factor on present demand, so many periods ahead."""
@@ -261,7 +272,7 @@ class Twin:
         same = configuration.same_as(self.configuration) and environment is self.environment
         physics = self.physics if same else Physics.of(self.network, environment, configuration, self.settings)
         expected = self._expected if same else self._expect(physics, _ONE)
-        predicted = self.predicted if same else _by_name(self._corrected(physics, expected, _ONE)[0])
+        predicted = self.predicted if same else self._named(self._corrected(physics, expected, _ONE, configuration)[0])
         samples = self._samples(predicted, measured)
         error = rsrp_error_db(reports, physics.rsrp)
         rsrp = fidelity.rsrp_sample(error, self.settings.fidelity.rsrp_reference_db)
@@ -277,6 +288,7 @@ class Twin:
         served = measured.by_kpi[VOLUME] / observation.granularity_s
         memory = memory.after(served, measured.by_kpi[USERS], measured.by_kpi, _by_name(expected[0][0]), physics.on_air)
         given: dict[str, Sample] = {}
+        slices = self.slices
         _mark(marks, ABSURD, measured.ignored + reports.ignored)
         if self.settings.calibrate:
             result = assimilate(self.network, environment, configuration, self.settings, observation, measured, reports)
@@ -284,6 +296,9 @@ class Twin:
             environment, broken = result.environment.or_where_not_finite(environment)
             _mark(marks, NOT_FINITE, broken)
             given = self._samples(result.given_demand, measured)
+            slices = self.slices.learned(
+                measured.by_slice, measured.by_kpi[PRB] / 100, measured.by_kpi[THROUGHPUT], configuration.ratios
+            )
         return replace(
             self,
             configuration=configuration,
@@ -294,6 +309,7 @@ class Twin:
             fidelity=fidelity.update(self.fidelity, samples, given, self.settings.fidelity),
             marks=marks,
             memory=memory,
+            slices=slices,
         )
 
     def _configured(self, observation: PeriodObservation, marks: dict[str, int]) -> Configuration:

@@ -16,7 +16,7 @@ from loops.inner.evidence import Basis
 from loops.inner.trust import basis_of, by_cell
 from schemas.strategies import Strategy
 from schemas.twin import TwinUpdate
-from twin_core.kpis import KPIS, POWER, PRB
+from twin_core.kpis import POWER, PRB, kpis_of
 from twin_core.twin import Twin
 
 Array = NDArray[np.float64]
@@ -72,11 +72,12 @@ def sight_of(connection: Connection, twin: Twin, region: str, newest_ms: int) ->
     """Look at the periods up to a twin's own."""
     topology = twin.network.topology
     after_ms = twin.period_end_ms - _RESIDUAL_PERIODS * topology.granularity_s * 1000
-    rows = read_kpis(connection, topology.network_id, after_ms=after_ms, until_ms=twin.period_end_ms, kpis=list(KPIS))
+    kpis = kpis_of(twin.network)
+    rows = read_kpis(connection, topology.network_id, after_ms=after_ms, until_ms=twin.period_end_ms, kpis=kpis)
     at = {end: i for i, end in enumerate(sorted({row[0] for row in rows}))}
     places = {
         kpi: {dn: i for i, dn in enumerate(topology.managed_elements if kpi == POWER else topology.cell_names)}
-        for kpi in KPIS
+        for kpi in kpis
     }
     observed = {kpi: np.full((len(at), len(where)), np.nan) for kpi, where in places.items()}
     predicted = {kpi: values.copy() for kpi, values in observed.items()}
@@ -85,7 +86,7 @@ def sight_of(connection: Connection, twin: Twin, region: str, newest_ms: int) ->
             place = at[end], places[kpi][dn]
             observed[kpi][place] = np.nan if seen is None else seen
             predicted[kpi][place] = np.nan if said is None else said
-    residuals = {kpi: observed[kpi] - predicted[kpi] for kpi in KPIS}
+    residuals = {kpi: observed[kpi] - predicted[kpi] for kpi in kpis}
     residuals[POWER] = by_cell(residuals[POWER], twin)
     observed[POWER] = by_cell(observed[POWER], twin)
     return Sight(twin, region, observed, residuals, newest_ms)

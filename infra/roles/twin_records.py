@@ -7,7 +7,7 @@ from infra.storage.timeseries import write_kpis
 from processors.twin_sync import Revision
 from schemas.twin import KpiFidelity, TwinUpdate
 from streams.frontier import from_keys, to_records
-from twin_core.kpis import KPIS, POWER
+from twin_core.kpis import POWER, kpis_of
 
 # Fidelity is never below -1, so that a gate there blocks nothing: the KPI is only reported.
 _NO_GATE = -1.0
@@ -43,7 +43,7 @@ def write_kpi_rows(connection: Connection, revision: Revision, network_id: str, 
     """
     network, seen = revision.twin.network, revision.observation
     cells = network.topology.cell_names
-    kpis = [*(kpi for kpi in KPIS if kpi != POWER), *_OBSERVED_ONLY]
+    kpis = [*(kpi for kpi in kpis_of(network) if kpi != POWER), *_OBSERVED_ONLY]
     unpredicted = np.full(len(cells), np.nan)
     write_kpis(
         connection,

@@ -8,7 +8,6 @@ from loops.agents.agent import Array
 from schemas.identifiers import digest
 from schemas.strategies import ConfigChange, Strategy
 from twin_core.control import holds, places_of, wanted
-from twin_core.kpis import KPIS
 from twin_core.twin import Twin
 
 _MINUTE_MS, _DAY_MINUTES = 60_000, 1440
@@ -58,8 +57,8 @@ def _ruled(standing: Strategy, twin: Twin, recent: Mapping[str, Array], acted_ms
     if acted_ms is not None and twin.period_end_ms - acted_ms < standing.rest_periods * period_ms:
         return None
     for rule in standing.rules:
-        kpi, cells = places_of(twin.network, rule.when)
-        seen = recent.get(KPIS[kpi])
+        _, cells = places_of(twin.network, rule.when)
+        seen = recent.get(rule.when.kpi)
         n = rule.when.periods
         if seen is None or len(seen) < n:
             continue

@@ -14,7 +14,7 @@ from schemas.ndt import NdtShard, NdtShardResult
 from twin_core.configuration import Configuration
 from twin_core.control import control_of, locked_by
 from twin_core.exceptions import TwinError
-from twin_core.kpis import KPIS
+from twin_core.kpis import KPIS, kpis_of
 from twin_core.rollout import Trajectory, rollout
 from twin_core.twin import Twin
 
@@ -57,16 +57,17 @@ def evaluate(
     if problem:
         return failed(shard, worker, problem, timer() - began)
     baseline, changed = _means(base), _means(candidate)
+    kpis = kpis_of(twin.network)
     off = locked_by(shard.strategy)
     exempt = np.array([cell in off for cell in twin.network.cells]) & twin.configuration.active.numpy()
-    breached = first_breaches(shard.guards, KPIS, twin.network.cells, baseline, changed, exempt)
+    breached = first_breaches(shard.guards, kpis, twin.network.cells, baseline, changed, exempt)
     unknown = _unknown(candidate)
     solved = (base.converged & candidate.converged).tolist()
     breached = [u or ("" if s else UNSOLVED) or b for u, s, b in zip(unknown, solved, breached, strict=True)]
     return _result(shard, worker, timer() - began).model_copy(
         update={
             "cells": list(twin.network.cells),
-            "kpis": list(KPIS),
+            "kpis": list(kpis),
             "baseline": baseline.ravel().tolist(),
             "candidate": changed.ravel().tolist(),
             "breached": breached,
@@ -108,11 +109,11 @@ def _means(trajectory: Trajectory) -> Array:
 
 def _unusable(trajectory: Trajectory) -> str:
     """Why the present configuration gives nothing to compare with, '' if it does."""
-    bad = ~torch.isfinite(trajectory.mean()[1]).all(dim=0)
+    bad = ~torch.isfinite(trajectory.mean()[1][:, : len(KPIS)]).all(dim=0)
     return f"the twin gives no value of the network's {KPIS[int(bad.nonzero()[0])]}" if bool(bad.any()) else ""
 
 
 def _unknown(trajectory: Trajectory) -> list[str]:
     """[n] the first KPI of the network that a candidate has no value of, '' where it has all."""
-    missing = ~torch.isfinite(trajectory.mean()[1])
+    missing = ~torch.isfinite(trajectory.mean()[1][:, : len(KPIS)])  # a slice may carry nothing
     return [f"network {KPIS[int(row.nonzero()[0])]} unknown" if bool(row.any()) else "" for row in missing]

@@ -10,7 +10,7 @@ from schemas.ndt import Layer
 from schemas.strategies import Strategy
 from twin_core.control import control_of, unseen_hours
 from twin_core.exceptions import TwinError
-from twin_core.kpis import KPIS, PRB, THROUGHPUT, UNSERVED, USERS
+from twin_core.kpis import PRB, THROUGHPUT, UNSERVED, USERS, kpis_of
 from twin_core.twin import Twin
 
 # Fewer periods than this say nothing about how much predictions miss by.
@@ -84,7 +84,7 @@ def noise_of(residuals: Mapping[str, Array], twin: Twin) -> dict[str, Array]:
     """
     cells = len(twin.network.cells)
     out = {}
-    for kpi in KPIS:
+    for kpi in kpis_of(twin.network):
         given = residuals.get(kpi)
         if given is None or len(given) < _FEWEST:
             # What is not reported cannot be observed to differ: unserved demand is the twin's own measure.
