@@ -260,7 +260,8 @@ class _RollOut:
             on_air = physics.on_air.to(self.device)
             by_cell, whole = self.correction(by_cell, whole, physics.cells, on_air, self.ahead[start:end])
         blocks = self.twin.network.prbs * physics.on_air
-        by_cell, whole = self.twin.slices.extend(by_cell, whole, ratios, blocks)
+        fitted = self.twin.configuration.ratios
+        by_cell, whole = self.twin.slices.extend(by_cell, whole, ratios, fitted, blocks)
         self._kpis[where, start:end] = by_cell.to("cpu", torch.float64)
         self._network[where, start:end] = whole.to("cpu", torch.float64)
         self._converged[where] &= loads.converged

@@ -5,12 +5,16 @@ of the resource blocks used, as measured. It gets what it wants up to its min sh
 without what is dedicated to others, a part in proportion to what it still wants, up to its max share. Transfers of a
 slice share the time c_k that the others leave it (at most its max, at least its min share), so that, as in an M/G/1
 queue with processor sharing (Kleinrock, Queueing Systems II, 4.4), a user's throughput goes as c_k - a_k and the delay
-as 1 / (c_k - a_k). Factors of each cell and slice are learned from the sub-counters under the ratios that were in
-force. With the ratios that say nothing (0, 0, 100) cells are as without slices.
+as 1 / (c_k - a_k); a cell's users are finite, so that even a full slice is shared by no more than a part of them
+(`twin_core.traffic.free_share`). Factors of each cell and slice are learned from the sub-counters under the ratios that
+were in force.
 
-Not modelled: what a max share that binds takes from the interference of the cell; it lowers its load alone.
+KPIs of whole cells are fitted under the ratios in force. Under others they change with their slices: throughput by
+what the slices' users lose or gain, weighted by volume; load, volume and unserved traffic by what no longer fits.
+Not modelled: what a max share that binds takes from the interference of its cell.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,6 +22,7 @@ import torch
 from schemas.counters import sliced
 from twin_core.environment import pooled
 from twin_core.settings import share_per_period
+from twin_core.traffic import floor_of, free_share
 
 Tensor = torch.Tensor
 
@@ -26,7 +31,9 @@ THROUGHPUT, VOLUME, DELAY = SLICED = ("DRB.UEThpDl", "DRB.PdcpSduVolumeDL", "DRB
 _BLOCKS = "RRU.PrbUsedDl"
 COUNTERS = (_BLOCKS, *SLICED)
 # Of a cell's time, the least that a slice is taken to have to itself: even a full cell serves in turn.
-_LEAST_FREE = 0.03
+_LEAST_FREE = 0.01
+# From this load on a cell counts as full.
+_FULL = 0.95
 _LEAN, _HALF_LIFE = 3.0, 20.0
 # Before anything is measured: equal parts, the cell's own throughput, a delay of 5 ms in an empty cell (0.1 ms).
 _PRIOR_DELAY = 50.0
@@ -56,19 +63,27 @@ class Ratios:
     least: Tensor
     most: Tensor
 
+    def to(self, like: Tensor) -> "Ratios":
+        """On the device and in the precision of another tensor."""
+        return Ratios(self.dedicated.to(like), self.least.to(like), self.most.to(like))
+
+    def same_as(self, other: "Ratios") -> bool:
+        """Whether every share is the same."""
+        return all(torch.equal(mine, getattr(other, name)) for name, mine in vars(self).items())
+
 
 @dataclass(frozen=True, eq=False)
 class Airtime:
-    """What slices want, get, and could have ([..., C, K], shares of the cell's time)."""
+    """Shares of cells' time: what slices get, could have beside the others ([..., C, K]), may have at all ([C, K])."""
 
-    wanted: Tensor
     given: Tensor
     ceiling: Tensor
+    permitted: Tensor
 
-    @property
-    def free(self) -> Tensor:
-        """Of what a slice could have, what its own transfers leave."""
-        return (self.ceiling - self.given).clamp_min(_LEAST_FREE)
+    def free(self, users: Tensor) -> Tensor:
+        """[..., C, K] share of the cell's time that a transfer of the slice gets, with so many users in the cell."""
+        spare = (self.ceiling - self.given).clamp_min(0)
+        return torch.sqrt(spare**2 + (floor_of(users)[..., None] * self.permitted) ** 2).clamp_min(_LEAST_FREE)
 
 
 def airtime(wanted: Tensor, ratios: Ratios) -> Airtime:
@@ -100,7 +115,8 @@ def airtime(wanted: Tensor, ratios: Ratios) -> Airtime:
     others = torch.maximum(given, ratios.dedicated)
     left = 1 - (others.sum(dim=-1, keepdim=True) - others)
     ceiling = torch.minimum(torch.maximum(left, ratios.least), ratios.most)
-    return Airtime(wanted, given, torch.maximum(ceiling, given))
+    reserved = ratios.dedicated.sum(dim=-1, keepdim=True) - ratios.dedicated
+    return Airtime(given, torch.maximum(ceiling, given), torch.minimum(1 - reserved, ratios.most))
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,15 +186,15 @@ class SliceState:
         """[C, K] delay in a cell that is all its own, 0.1 ms."""
         return _PRIOR_DELAY * _by_slice(self.delay_sum, self.delay_weight).exp()
 
-    def learned(self, measured: dict[str, Tensor], load: Tensor, throughput: Tensor, ratios: Ratios) -> "SliceState":
+    def learned(self, measured: Mapping[str, Tensor], cell: Mapping[str, Tensor], ratios: Ratios) -> "SliceState":
         """After a period.
 
         Parameters
         ----------
         measured
-            [C, K] values of _BLOCKS and SLICED; NaN missing.
-        load, throughput
-            [C] measured of the cell: 0..1 and kbit/s; NaN missing.
+            [C, K] values of COUNTERS by slice; NaN missing.
+        cell
+            [C] RRU.PrbTotDl, DRB.UEThpDl and RRC.ConnMean of the cell; NaN missing.
         ratios
             In force in the period.
         """
@@ -196,50 +212,55 @@ class SliceState:
             whole = measured[counter].sum(dim=1, keepdim=True).expand_as(measured[counter])
             add(name, measured[counter] / whole, whole / whole.nanmean().clamp_min(1e-9))
         after = replace(self, **now)
+        load, users = cell["RRU.PrbTotDl"] / 100, cell["RRC.ConnMean"]
         used = load[:, None]
         blocks = measured[_BLOCKS]
         part = torch.where(blocks.isnan().any(dim=1, keepdim=True), after.share, blocks / blocks.sum(1, keepdim=True))
         got = airtime(used * part.nan_to_num(), ratios)
-        trust = torch.where(used > _LEAST_LOAD, used.clamp_max(0.5), torch.nan).expand_as(got.free)
-        cell_free = (1 - used).clamp_min(_LEAST_FREE)
-        expected = throughput[:, None] * got.free / cell_free
+        free = got.free(users)
+        trust = torch.where(used > _LEAST_LOAD, used.clamp_max(0.5), torch.nan).expand_as(free)
+        expected = cell["DRB.UEThpDl"][:, None] * free / free_share(load, users)[:, None]
         add("speed", (measured[THROUGHPUT] / expected).log(), trust)
-        add("delay", (measured[DELAY] * got.free / _PRIOR_DELAY).log(), trust)
+        add("delay", (measured[DELAY] * free / _PRIOR_DELAY).log(), trust)
         return replace(self, **now)
 
-    def extend(self, cells: Tensor, network: Tensor, ratios: Ratios, blocks: Tensor) -> tuple[Tensor, Tensor]:
-        """Append each slice's KPIs to those of whole cells, and take from these what a max share leaves unserved.
+    def extend(
+        self, cells: Tensor, network: Tensor, ratios: Ratios, fitted: Ratios, blocks: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Append each slice's KPIs to those of whole cells, which change where ratios are others than the fitted ones.
 
         Parameters
         ----------
         cells, network
             [..., M, C] and [..., M] in the order of `twin_core.kpis.KPIS`.
+        ratios, fitted
+            What holds, and what was in force when the cells' KPIs were fitted.
         blocks
             [C] resource blocks on the air.
         """
         if not self._slices:
             return cells, network
         share, volume, speed, delay = (t.to(cells) for t in (self.share, self.volume, self.speed, self.delay))
-        held = Ratios(ratios.dedicated.to(cells), ratios.least.to(cells), ratios.most.to(cells))
-        load, unserved = cells[..., 0, :] / 100, cells[..., 5, :]
+        load, users, unserved = cells[..., 0, :] / 100, cells[..., 3, :], cells[..., 5, :]
         # A full cell wants more than it has: by what it leaves unserved.
-        full = load / (1 - torch.where(load > 0.95, unserved, 0.0)).clamp_min(0.05)
-        got = airtime(full[..., None] * share, held)
-        usual = airtime(full[..., None] * share, _nothing_said(held))
-        served = (got.given / usual.given.clamp_min(1e-9)).clamp_max(1.0) if _binding(held) else None
-        carried = volume * (served if served is not None else 1.0)
-        own_volume = cells[..., 2, :, None] * carried
-        free = (1 - load).clamp_min(_LEAST_FREE)[..., None]
-        own_speed = cells[..., 1, :, None] * speed * got.free / free
-        own_delay = torch.where(load[..., None] > 0, delay / got.free, torch.nan)
-        if served is not None:
-            cells, network = _less(
-                cells, network, got, usual, carried.sum(dim=-1) / volume.sum(dim=-1), blocks.to(cells)
-            )
-        by_slice = torch.cat([v.movedim(-1, -2) for v in (own_speed, own_volume, own_delay)], dim=-2)  # [..., 3 K, C]
-        return torch.cat([cells, by_slice], dim=-2), torch.cat(
-            [network, _whole(own_speed, own_volume, own_delay)], dim=-1
-        )
+        wanted = (load / (1 - torch.where(load > _FULL, unserved, 0.0)).clamp_min(0.05))[..., None] * share
+        now = airtime(wanted, ratios.to(cells))
+        free = now.free(users)
+        own_speed = (cells[..., 1, :] / free_share(load, users))[..., None] * speed * free
+        own_delay = torch.where(load[..., None] > 0, delay / free, torch.nan)
+        carried = volume
+        if not ratios.same_as(fitted):
+            before = airtime(wanted, fitted.to(cells))
+            carried = volume * (now.given / before.given.clamp_min(1e-9)).clamp_max(1.0)
+            quicker = (volume * free / before.free(users)).sum(dim=-1)
+            less_load = (before.given - now.given).sum(dim=-1)
+            own_volume = cells[..., 2, :, None] * carried
+            cells, network = _changed(cells, network, quicker, less_load, carried.sum(dim=-1), blocks.to(cells))
+        else:
+            own_volume = cells[..., 2, :, None] * carried
+        own = (own_speed, own_volume, own_delay)
+        by_slice = torch.cat([v.movedim(-1, -2) for v in own], dim=-2)  # [..., 3 K, C]
+        return torch.cat([cells, by_slice], dim=-2), torch.cat([network, _whole(*own)], dim=-1)
 
 
 def _by_slice(total: Tensor, weight: Tensor) -> Tensor:
@@ -247,29 +268,29 @@ def _by_slice(total: Tensor, weight: Tensor) -> Tensor:
     return torch.stack([pooled(total[:, k], weight[:, k], _LEAN) for k in range(total.shape[1])], dim=1)
 
 
-def _nothing_said(ratios: Ratios) -> Ratios:
-    return Ratios(torch.zeros_like(ratios.dedicated), torch.zeros_like(ratios.least), torch.ones_like(ratios.most))
-
-
-def _binding(ratios: Ratios) -> bool:
-    """Whether any slice can be kept from time that it would use: by a max share, or by what is dedicated to others."""
-    return bool((ratios.most < 1).any() or (ratios.dedicated > 0).any())
-
-
-def _less(
-    cells: Tensor, network: Tensor, got: Airtime, usual: Airtime, carried: Tensor, blocks: Tensor
+def _changed(
+    cells: Tensor, network: Tensor, quicker: Tensor, less_load: Tensor, carried: Tensor, blocks: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """KPIs of cells and network after slices were kept from what they wanted."""
+    """KPIs of cells and network under other ratios than those they were fitted under.
+
+    Parameters
+    ----------
+    quicker, less_load, carried
+        [..., C] factor on throughput, load that is gone, part of the volume that is still carried.
+    """
     cells, network = cells.clone(), network.clone()
-    less_load = (usual.given - got.given).sum(dim=-1).clamp_min(0)
-    load_after = (cells[..., 0, :] / 100 - less_load).clamp_min(0)
-    wanted = network[..., 2] / (1 - network[..., 5]).clamp_min(1e-3)
+    load = cells[..., 0, :] / 100
+    after = (load - less_load).clamp(0, 1)
     lost = cells[..., 2, :] * (1 - carried).clamp_min(0)
-    network[..., 0] -= 100 * ((cells[..., 0, :] / 100 - load_after) * blocks).sum(dim=-1) / blocks.sum().clamp_min(1)
+    wanted = network[..., 2] / (1 - network[..., 5]).clamp_min(1e-3)
+    known = torch.where(cells[..., 1, :].isnan(), 0.0, cells[..., 3, :])
+    cells[..., 1, :] *= quicker
+    network[..., 0] -= 100 * ((load - after) * blocks).sum(dim=-1) / blocks.sum().clamp_min(1)
+    network[..., 1] = (cells[..., 1, :].nan_to_num() * known).sum(dim=-1) / known.sum(dim=-1)
     network[..., 2] -= lost.sum(dim=-1)
     network[..., 5] = (network[..., 5] + lost.sum(dim=-1) / wanted.clamp_min(1e-9)).clamp_max(1.0)
-    cells[..., 0, :] = 100 * load_after
-    cells[..., 5, :] = 1 - (1 - cells[..., 5, :]) * carried
+    cells[..., 0, :] = 100 * after
+    cells[..., 5, :] = 1 - (1 - cells[..., 5, :]) * carried.clamp_max(1.0)
     cells[..., 2, :] -= lost
     return cells, network
 

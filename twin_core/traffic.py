@@ -22,8 +22,12 @@ def free_share(load: Tensor, users: Tensor) -> Tensor:
     >>> free_share(torch.tensor([0.2, 1.0]), torch.tensor([20.0, 20.0])).round(decimals=2).tolist()
     [0.8199999928474426, 0.17000000178813934]
     """
-    floor = 1 / (_ACTIVE_WHEN_FULL * users).clamp_min(1.0)
-    return torch.sqrt((1 - load) ** 2 + floor**2).clamp_max(1.0)
+    return torch.sqrt((1 - load) ** 2 + floor_of(users) ** 2).clamp_max(1.0)
+
+
+def floor_of(users: Tensor) -> Tensor:
+    """Share of a full cell that each of those who wait at once gets."""
+    return 1 / (_ACTIVE_WHEN_FULL * users).clamp_min(1.0)
 
 
 def user_throughput_kbps(loads: Loads, users: Tensor, throughput_gain: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from twin_core.environment import Environment
 from twin_core.exceptions import InvalidConfiguration, InvalidObservation, UnknownObject
 from twin_core.fidelity import RSRP, KpiScore, Sample
 from twin_core.handover import Attachment
-from twin_core.kpis import KPIS, POWER, PRB, THROUGHPUT, USERS, VOLUME, kpis_of
+from twin_core.kpis import KPIS, POWER, USERS, VOLUME, kpis_of
 from twin_core.learned import read_model
 from twin_core.memory import Memory
 from twin_core.models import Model
@@ -178,8 +178,8 @@ class Twin:
         """[T, M, C] with the learned correction, and with slices."""
         if (correction := self.correction()) is not None:
             expected = correction(*expected, physics.cells, physics.on_air, ahead)
-        ratios = (configuration or self.configuration).ratios
-        return self.slices.extend(*expected, ratios, self.network.prbs * physics.on_air)[0]
+        ratios, fitted = (configuration or self.configuration).ratios, self.configuration.ratios
+        return self.slices.extend(*expected, ratios, fitted, self.network.prbs * physics.on_air)[0]
 
     def growth(self, ahead: Tensor) -> Tensor:
         """[T] the twin's own factor on present demand, so many periods ahead."""
@@ -296,9 +296,7 @@ class Twin:
             environment, broken = result.environment.or_where_not_finite(environment)
             _mark(marks, NOT_FINITE, broken)
             given = self._samples(result.given_demand, measured)
-            slices = self.slices.learned(
-                measured.by_slice, measured.by_kpi[PRB] / 100, measured.by_kpi[THROUGHPUT], configuration.ratios
-            )
+            slices = self.slices.learned(measured.by_slice, measured.by_kpi, configuration.ratios)
         return replace(
             self,
             configuration=configuration,
