@@ -165,7 +165,7 @@ class InnerSettings(Section):
     """The inner loop."""
 
     agents: tuple[str, ...] = Field(
-        default=("energy-saving", "load-balancing", "coverage"),
+        default=("energy-saving", "load-balancing", "coverage", "slice-assurance"),
         description="Agents that propose, by name; NAME:schedule and NAME:policy propose in that form",
     )
     agent_deadline_s: float = Field(default=5.0, gt=0, description="For an agent's answer; then its process is ended")

@@ -6,13 +6,16 @@ from dataclasses import replace
 import numpy as np
 
 from loops.agents.agent import Attempt, Fate, NetworkView
+from schemas.counters import S_NSSAIS, URLLC, sliced
 from schemas.ndt import Diagnosis
 from schemas.strategies import Strategy
+from schemas.topology import NetworkSlice
 from twin_core.configuration import Configuration
 from twin_core.layouts import hexagonal
 from twin_core.network import Network
 
-NETWORK = Network.of(hexagonal(sites=7, network_id="views"))
+SLICES = tuple(NetworkSlice(s_nssai=s) for s in S_NSSAIS)
+NETWORK = Network.of(hexagonal(sites=7, network_id="views").model_copy(update={"slices": SLICES}))
 CELLS = NETWORK.cells
 PERIOD_MS = 60_000
 
@@ -30,8 +33,11 @@ def view(load: Mapping[int, float] | None = None, others: float = 40.0, period: 
     disturbed[3] = 0.08  # one cell disturbs its neighbours, and one is heard weakly
     weak = np.full(C, 0.02)
     weak[19] = 0.3
+    delay = np.full(C, 4.0)
+    delay[5] = 30.0  # and in one machines wait
     power, tilt = NETWORK.rated_dbm.numpy().copy(), np.full(C, 6.0)
-    arrays = [loads, heirs, users, np.ones(C, bool), np.zeros((C, C)), power, tilt, weak, disturbed]
+    ratios = [np.zeros((C, 2)), np.zeros((C, 2)), np.full((C, 2), 100.0)]
+    arrays = [loads, heirs, users, np.ones(C, bool), np.zeros((C, C)), power, tilt, weak, disturbed, delay, *ratios]
     for a in arrays:
         a.flags.writeable = False  # an agent that writes into its view fails
     return NetworkView(
@@ -49,7 +55,11 @@ def view(load: Mapping[int, float] | None = None, others: float = 40.0, period: 
         disturbed_share=disturbed,
         neighbours=NETWORK.neighbours,
         heirs=heirs,
-        kpis={"RRU.PrbTotDl": loads, "RRC.ConnMean": users},
+        slices=NETWORK.slices,
+        dedicated_ratio=ratios[0],
+        min_ratio=ratios[1],
+        max_ratio=ratios[2],
+        kpis={"RRU.PrbTotDl": loads, "RRC.ConnMean": users, sliced("DRB.RlcSduDelayDl", URLLC): delay},
         forecast={"RRU.PrbTotDl": loads, "RRC.ConnMean": users},
     )
 

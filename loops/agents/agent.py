@@ -103,6 +103,10 @@ class NetworkView:
         [C] share of a cell's users who hear it weakly.
     disturbed_share
         [C] share of the other cells' traffic that a cell disturbs strongly.
+    slices
+        [K] S-NSSAIs.
+    dedicated_ratio, min_ratio, max_ratio
+        [C, K] RRMPolicyRatio of each slice, percent.
     neighbours
         For each cell its neighbours' indices, longest border first.
     heirs
@@ -133,6 +137,10 @@ class NetworkView:
     heirs: Array
     kpis: Mapping[str, Array]
     forecast: Mapping[str, Array]
+    slices: tuple[str, ...] = ()
+    dedicated_ratio: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    min_ratio: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    max_ratio: Array = field(default_factory=lambda: np.zeros((0, 0)))
     locked: frozenset[str] = frozenset()
     history: tuple[Attempt, ...] = field(default=())
 

@@ -43,6 +43,10 @@ def view_of(
         heirs=heirs_of(twin),
         kpis=dict(kpis or {}),
         forecast={kpi: value.numpy() for kpi, value in twin.predicted.items()},
+        slices=twin.network.slices,
+        dedicated_ratio=twin.configuration.dedicated_ratio.numpy(),
+        min_ratio=twin.configuration.min_ratio.numpy(),
+        max_ratio=twin.configuration.max_ratio.numpy(),
         locked=frozenset(locked),
         history=tuple(sorted(history, key=lambda a: (a.period_end_ms, a.strategy_id))),
     )

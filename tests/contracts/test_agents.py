@@ -15,7 +15,7 @@ from schemas.names import cell_of
 from schemas.ndt import Diagnosis, Layer
 from tests.agent_views import CELLS, NETWORK, attempt, later, view
 from twin_core.configuration import Configuration
-from twin_core.kpis import KPIS
+from twin_core.kpis import kpis_of
 
 INSTALLED = sorted({e.name for e in entry_points(group=GROUP)})
 # Every agent in every form: the same promises.
@@ -48,7 +48,7 @@ def test_proposals_are_valid_whatever_the_load(loads: list[float], name: str) ->
     for p in proposals:
         assert (p.agent, p.network_id, p.region) == (agent.name, now.network_id, now.region)
         assert (p.revision, p.proposed_at_ms) == (now.revision, now.period_end_ms)
-        assert p.objective.kpi in KPIS
+        assert p.objective.kpi in kpis_of(NETWORK)
         before = Configuration.default(NETWORK)
         parts = [p.changes, *(e.changes for e in p.schedule), *(r.changes for r in p.rules)]
         after = [before.with_changes(NETWORK, part) for part in parts if part]

@@ -1,0 +1,91 @@
+"""Guarantee a slice more of a cell when its delay misses the target there; take that back when there is slack."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from loops.agents.agent import Form, NetworkView, Setting
+from loops.agents.forms import Trigger, proposal
+from loops.agents.memory import Memory, Pauses
+from schemas.counters import URLLC, sliced
+from schemas.names import short_name, slice_policy_dn
+from schemas.strategies import Direction, Objective, Strategy
+
+DELAY, PRB = "DRB.RlcSduDelayDl", "RRU.PrbTotDl"
+MINIMUM = "rRMPolicyMinRatio"
+
+
+@dataclass(frozen=True)
+class SliceAssurance:
+    """One cell at a time, through the share of its resource blocks that is guaranteed to a slice.
+
+    Parameters
+    ----------
+    s_nssai
+        Which slice it looks after.
+    target
+        Delay, 0.1 ms, above which a cell is given more.
+    slack
+        Part of the target below which a cell gives back what it was given.
+    step, largest
+        Of a change, and of the guaranteed share, percent; the step is halved after each setback on the cell.
+    min_gain
+        Least relative fall of the slice's delay, over the whole network, that is worth a change.
+    """
+
+    s_nssai: str = URLLC
+    target: float = 12.0
+    slack: float = 0.4
+    step: float = 15.0
+    largest: float = 40.0
+    min_gain: float = 0.001
+    pauses: Pauses = field(default_factory=Pauses)
+    form: Form = Form.CHANGE
+    name: str = "slice-assurance"
+
+    def propose(self, view: NetworkView) -> list[Strategy]:
+        """The cell with the longest delay that can be helped, else one that no longer needs its share."""
+        memory = Memory(view, self.name, self.pauses)
+        if self.s_nssai not in view.slices or memory.pauses:
+            return []
+        k = view.slices.index(self.s_nssai)
+        kpi = sliced(DELAY, self.s_nssai)
+        delay = view.worst(kpi)
+        usable = view.active & view.in_service & np.isfinite(delay)
+        for c in np.argsort(-np.where(usable, delay, -np.inf), kind="stable").tolist():
+            if not usable[c] or delay[c] <= self.target:
+                break
+            present = float(view.min_ratio[c, k])
+            most = min(self.largest, float(view.max_ratio[c, k]), 100.0 - float(view.min_ratio[c].sum()) + present)
+            more = min(round(present + self.step * 2.0 ** -memory.setbacks([view.cells[c]]), 1), most)
+            if more > present and not memory.rests([view.cells[c]]):
+                why = f"its delay is {delay[c] / 10:.1f} ms, {self.target / 10:.1f} ms are the target"
+                objective = Objective(kpi=kpi, direction=Direction.DOWN, min_gain=self.min_gain)
+                return [self._proposal(view, c, more, present, objective, why)]
+        return self._back(view, memory, k, delay)
+
+    def _back(self, view: NetworkView, memory: Memory, k: int, delay: np.ndarray) -> list[Strategy]:
+        """What it gave where there is slack now."""
+        own = memory.in_force()
+        for c, cell in enumerate(view.cells):
+            given = own.get((slice_policy_dn(cell, self.s_nssai), MINIMUM))
+            idle = delay[c] < self.slack * self.target  # False where unknown
+            if given and idle and view.min_ratio[c, k] == given[2] > view.dedicated_ratio[c, k]:
+                if memory.rests([cell]):
+                    continue
+                objective = Objective(kpi="DRB.UEThpDl", direction=Direction.UP)
+                why = f"its delay is down to {delay[c] / 10:.1f} ms"
+                to, present = float(view.dedicated_ratio[c, k]), float(view.min_ratio[c, k])
+                return [self._proposal(view, c, to, present, objective, why)]
+        return []
+
+    def _proposal(
+        self, view: NetworkView, c: int, value: float, present: float, objective: Objective, why: str
+    ) -> Strategy:
+        dn, name = slice_policy_dn(view.cells[c], self.s_nssai), short_name(view.cells[c])
+        new: Setting = (dn, MINIMUM, value)
+        old: Setting = (dn, MINIMUM, present)
+        load = float(np.nan_to_num(view.worst(PRB)[c], nan=50.0))
+        trigger = Trigger(PRB, [view.cells[c]], above=max(load - 10.0, 1.0), clear=max(load - 30.0, 0.5))
+        title = f"Guarantee {value:g} % of {name} to slice {self.s_nssai}"
+        return proposal(view, self.name, self.form, title, [new], [old], objective, why, trigger, priority=6)
