@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from loops.exceptions import BadGuards
+from schemas.counters import S_NSSAIS
 from schemas.strategies import Direction, Guard
 
 _GUARDS = TypeAdapter(list[Guard])
@@ -103,8 +104,11 @@ def in_force(own: Sequence[Guard], defaults: Sequence[Guard]) -> list[Guard]:
 
 
 def unjudgeable(guards: Sequence[Guard], kpis: Sequence[str]) -> list[Guard]:
-    """Guards on KPIs that the twin does not predict."""
-    return [g for g in guards if g.kpi not in kpis]
+    """Guards on KPIs that the twin does not predict.
+
+    Those on slices that the network does not carry are none of them: nobody can be hurt there.
+    """
+    return [g for g in guards if g.kpi not in kpis and not g.kpi.endswith(S_NSSAIS)]
 
 
 def exceeded(guard: Guard, baseline: NDArray[np.float64], candidate: NDArray[np.float64]) -> NDArray[np.bool_]:

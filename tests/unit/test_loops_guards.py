@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loops.exceptions import BadGuards
-from loops.inner.guards import exceeded, first_breaches, in_force, label, load_guards
+from loops.inner.guards import exceeded, first_breaches, in_force, label, load_guards, unjudgeable
+from schemas.counters import S_NSSAIS
 from schemas.strategies import Direction, Guard
 from twin_core.kpis import KPIS
+from twin_core.slices import kpis_of as slice_kpis
 
 UP, DOWN = Direction.UP, Direction.DOWN
 FLOOR = Guard(kpi="DRB.UEThpDl", direction=UP, absolute=5000, relative=0.3)
@@ -84,7 +86,8 @@ def test_defaults_cannot_be_removed_and_are_not_judged_twice() -> None:
     assert in_force([LOSS], defaults) == [*defaults, LOSS]
     assert in_force(defaults[:1], defaults) == defaults
     assert len({label(g) for g in defaults}) == len(defaults)
-    assert {g.kpi for g in defaults} <= set(KPIS)
+    assert {g.kpi for g in defaults} <= {*KPIS, *slice_kpis(S_NSSAIS)}
+    assert unjudgeable(defaults, KPIS) == [], "a slice that nobody carries cannot be hurt"
 
 
 def test_a_bad_guards_file_is_told(tmp_path: Path) -> None:
