@@ -5,8 +5,9 @@ from typing import Any
 
 from infra.line_protocol.messages import Command, Inject, RawChange, Start
 from infra.network.parameters import Parameters
-from infra.network.reporting import LAYOUT, Outgoing
+from infra.network.reporting import Outgoing
 from infra.network.service import ReferenceNetwork
+from schemas.counters import layout
 from schemas.names import managed_element_of
 from schemas.plans import AckStatus
 
@@ -79,4 +80,8 @@ def events(lines: list[Outgoing], topic: str) -> list[dict[str, Any]]:
 
 def counters(reports: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
     """Counters by cell and name."""
-    return {c["cell"]: dict(zip(LAYOUT.cell, c["values"], strict=True)) for report in reports for c in report["cells"]}
+    return {
+        c["cell"]: dict(zip(layout(report["layout"]).cell, c["values"], strict=True))
+        for report in reports
+        for c in report["cells"]
+    }

@@ -19,6 +19,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--users", type=int, help="number of users")
     parser.add_argument("--step-s", type=float, choices=STEPS_S, help="time step, seconds")
     parser.add_argument("--collection", choices=("delta", "cumulative"), help="how cumulative counters are reported")
+    parser.add_argument(
+        "--slices", action=argparse.BooleanOptionalAction, default=None, help="whether cells carry slices"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER", help="another parameter")
     parser.add_argument("--state-dir", type=Path, help="where forks are saved")
     parser.add_argument("--from-state", type=Path, help="continue a forked state; other options have no effect")
@@ -31,6 +34,7 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         "layout.users": arguments.users,
         "time.step_s": arguments.step_s,
         "reporting.collection": arguments.collection,
+        "slices.enabled": arguments.slices,
     }
     overrides = {name: value for name, value in named.items() if value is not None}
     for text in arguments.set:

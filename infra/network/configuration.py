@@ -8,12 +8,14 @@ import numpy as np
 from infra.network.arrays import Flags, Floats, Index
 from infra.network.layout import Sites
 from infra.network.parameters import Parameters
+from infra.network.slices import RATIOS, initial_ratios, problem_with_ratios
 from schemas.exceptions import InvalidName
 from schemas.levers import ADMINISTRATIVE_STATES, LOCKED, SHUTTING_DOWN, UNLOCKED, problem_with
-from schemas.names import beam_dn, canonical, managed_element_of, sector_carrier_dn
+from schemas.names import beam_dn, canonical, managed_element_of, sector_carrier_dn, slice_policy_dn
 
 POWER, TILT, CIO, ADMIN = "configuredMaxTxPower", "digitalTilt", "cellIndividualOffset", "administrativeState"
-LEVERS_HERE = (POWER, TILT, CIO, ADMIN)
+_OF_CELLS = (POWER, TILT, CIO, ADMIN)
+_POLICY = "RRMPolicyRatio"
 _LOCK_GRACE_S = 2.0  # a locked cell first hands its users over
 _SHUT_DOWN_S = 30.0  # a cell that shuts down waits so long for its users to leave
 
@@ -37,9 +39,11 @@ class Configuration:
         [C, C] source by target; zero where no relation exists.
     state
         [C] index into ADMINISTRATIVE_STATES.
+    ratios
+        [3, K, C] percent: RATIOS of each slice.
     """
 
-    STATE = ("power_mw", "tilt_tenths", "cio_db", "state", "_state_s")
+    STATE = ("power_mw", "tilt_tenths", "cio_db", "state", "ratios", "_state_s")
 
     def __init__(self, sites: Sites, parameters: Parameters) -> None:
         d, cells = parameters.defaults, sites.cells
@@ -50,13 +54,17 @@ class Configuration:
         self.cio_db: Floats = np.where(sites.related, d.cio_db, 0.0)
         self.state: Index = np.full(cells, ADMINISTRATIVE_STATES.index(UNLOCKED))
         self._state_s: Floats = np.full(cells, 1e9)  # for how long it has been in this state
+        self.ratios: Floats = initial_ratios(parameters, cells)
+        self.levers = _OF_CELLS + (RATIOS if sites.topology.slices else ())
         names = sites.topology.cell_names
-        # Every lever object under its managed element: (attribute, cell or (source, target)).
+        # Every lever object: its attribute (or policy), and where: cell, source and target, or slice and cell.
         self._objects: dict[str, tuple[str, int, int]] = {}
         for c, name in enumerate(names):
             self._objects[sector_carrier_dn(name)] = (POWER, c, c)
             self._objects[beam_dn(name)] = (TILT, c, c)
             self._objects[name] = (ADMIN, c, c)
+            for k, network_slice in enumerate(sites.topology.slices):
+                self._objects[slice_policy_dn(name, network_slice.s_nssai)] = (_POLICY, k, c)
         self._objects |= {dn: (CIO, s, t) for dn, (s, t) in sites.relations.items()}
         self._by_element: dict[str, list[str]] = {e: [] for e in sites.topology.managed_elements}
         for dn in self._objects:
@@ -64,16 +72,26 @@ class Configuration:
 
     def settings(self, managed_element: str) -> list[Setting]:
         """All levers of one managed element."""
-        return [self._setting(dn) for dn in self._by_element[managed_element]]
+        return self._settings(self._by_element[managed_element])
 
     def all_settings(self) -> list[Setting]:
         """All levers."""
-        return [self._setting(dn) for dn in self._objects]
+        return self._settings(self._objects)
 
     def look_up(self, objects: Iterable[str]) -> list[Setting]:
         """Levers of these objects; unknown ones are left out."""
         known = (canonical(dn) for dn in objects)
-        return [self._setting(dn) for dn in known if dn in self._objects]
+        return self._settings(dn for dn in known if dn in self._objects)
+
+    def _settings(self, objects: Iterable[str]) -> list[Setting]:
+        found: list[Setting] = []
+        for dn in objects:
+            kind, k, c = self._objects[dn]
+            if kind == _POLICY:
+                found += [Setting(dn, name, float(self.ratios[r, k, c])) for r, name in enumerate(RATIOS)]
+            else:
+                found.append(self._setting(dn))
+        return found
 
     def _setting(self, dn: str) -> Setting:
         attribute, a, b = self._objects[dn]
@@ -101,23 +119,37 @@ class Configuration:
                 return f"unknown object {dn!r}"
             if managed_element_of(name) != managed_element:
                 return f"{dn!r} is no object of {managed_element}"
-            if self._objects[name][0] != attribute:
+            if self._objects[name][0] != (_POLICY if attribute in RATIOS else attribute):
                 return f"{attribute} is no lever of this network"
             if attribute == POWER and isinstance(value, float | int) and value > self._rated_mw:
                 return f"configuredMaxTxPower {value:g} mW is above the rated {self._rated_mw:g} mW of {dn}"
-        return None
+        return self._problem_with_ratios(changes)
+
+    def _problem_with_ratios(self, changes: Sequence[Setting]) -> str | None:
+        """Ratios depend on each other, so what counts is what they are after all changes."""
+        after, touched = self.ratios.copy(), set()
+        for dn, attribute, value in changes:
+            if attribute in RATIOS:
+                _, k, c = self._objects[canonical(dn)]
+                after[RATIOS.index(attribute), k, c] = float(value)
+                touched.add(c)
+        names = self._sites.topology.cell_names
+        problems = (problem_with_ratios(names[c], after[:, :, c]) for c in sorted(touched))
+        return next((p for p in problems if p), None)
 
     def apply(self, changes: Sequence[Setting]) -> None:
         """Make changes that have no problem."""
-        for dn, _, value in changes:
-            attribute, a, b = self._objects[canonical(dn)]
-            if attribute == ADMIN:
+        for dn, attribute, value in changes:
+            kind, a, b = self._objects[canonical(dn)]
+            if kind == _POLICY:
+                self.ratios[RATIOS.index(attribute), a, b] = float(value)
+            elif kind == ADMIN:
                 state = ADMINISTRATIVE_STATES.index(str(value))
                 if state != self.state[a]:
                     self.state[a], self._state_s[a] = state, 0.0
-            elif attribute == POWER:
+            elif kind == POWER:
                 self.power_mw[a] = float(value)
-            elif attribute == TILT:
+            elif kind == TILT:
                 self.tilt_tenths[a] = float(value)
             else:
                 self.cio_db[a, b] = float(value)

@@ -12,8 +12,9 @@ import numpy as np
 from infra.network.arrays import Floats
 from infra.network.layout import Sites
 from infra.network.parameters import Parameters
-from infra.network.reporting import LAYOUT, counter_values
+from infra.network.reporting import counter_values
 from infra.network.simulation import Simulation
+from schemas.counters import NR_CELL_SLICES_V1
 
 _DAY_MS = 1_768_176_000_000  # a Monday, 00:00 UTC
 _HOUR_MS = 3_600_000
@@ -38,7 +39,7 @@ def _hour(parameters: Parameters, seed: int, hour: int, periods: int) -> tuple[F
 
 
 def _column(counters: Floats, name: str) -> Floats:
-    out: Floats = counters[:, :, LAYOUT.cell.index(name)]
+    out: Floats = counters[:, :, NR_CELL_SLICES_V1.cell.index(name)]
     return out
 
 

@@ -49,6 +49,9 @@ class Purpose(IntEnum):
     POSITION = 17
     REPORT = 18
     PSEUDONYM = 19
+    SLICE = 20
+    SESSION = 21
+    PACKET = 22
 
 
 def _mix_int(x: int) -> int:

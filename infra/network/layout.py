@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from infra.network.arrays import Flags, Floats
 from infra.network.draws import Draws, Purpose, entities
 from infra.network.parameters import Parameters
+from infra.network.slices import SLICES
 from schemas.names import cell_dn, relation_dn
 from schemas.topology import CellSite, Topology
 
@@ -63,6 +64,7 @@ class Sites:
         topology = Topology(
             network_id=network_id,
             granularity_s=parameters.time.period_s,
+            slices=SLICES if parameters.slices.enabled else (),
             cells=tuple(
                 CellSite(
                     cell=name,

@@ -8,12 +8,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from infra.network.exceptions import BadParameters
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Percent = Annotated[float, Field(ge=0, le=100)]
 Range = tuple[float, float]
 STEPS_S = (0.1, 0.2, 0.5, 1.0)  # divide a second, at which slow things are decided
 
@@ -120,6 +121,45 @@ class Traffic(_Section):
     hour_shape: tuple[float, ...] = Field(min_length=24, max_length=24)
     abandon_s: Positive
     backlog_limit_kbit: Positive
+
+
+class Packets(_Section):
+    """Traffic of the low-latency slice."""
+
+    user_share: Share
+    session_s: Positive
+    session_share: Share
+    cycle_ms: int = Field(gt=0)
+    packets_per_cycle: float = Field(gt=0, le=8)
+    packet_kbit: Positive
+    discard_s: Positive
+    hour_shape: tuple[float, ...] = Field(min_length=24, max_length=24)
+
+
+class Ratios(_Section):
+    """A slice's RRMPolicyRatio in every cell at start, percent."""
+
+    dedicated_ratio: Percent
+    min_ratio: Percent
+    max_ratio: Percent
+
+
+class Slices(_Section):
+    """Whether there are slices, what the second carries, how they share cells at start."""
+
+    enabled: bool
+    packets: Packets
+    embb: Ratios
+    urllc: Ratios
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        for ratios in (self.embb, self.urllc):
+            if not ratios.dedicated_ratio <= ratios.min_ratio <= ratios.max_ratio:
+                raise ValueError("dedicated_ratio <= min_ratio <= max_ratio does not hold")
+        if self.embb.min_ratio + self.urllc.min_ratio > 100:
+            raise ValueError("min_ratio of both slices is more than 100 % together")
+        return self
 
 
 class Link(_Section):
@@ -251,6 +291,7 @@ class Parameters(_Section):
     antenna: Antenna
     mobility: Mobility
     traffic: Traffic
+    slices: Slices
     link: Link
     handover: Handover
     measurement: Measurement

@@ -14,13 +14,21 @@ from infra.network.configuration import Setting
 from infra.network.faults import Fault, FaultKind
 from infra.network.simulation import Simulation
 from infra.network.tally import Tally
-from schemas.counters import CELL_COUNTERS, NR_CELL_V1, WRAP_MODULUS, Kind
+from schemas.counters import (
+    CELL_COUNTERS,
+    EMBB,
+    NR_CELL_SLICES_V1,
+    NR_CELL_V1,
+    URLLC,
+    WRAP_MODULUS,
+    Kind,
+    Layout,
+    sliced,
+)
 from schemas.names import managed_element_of
 
-LAYOUT = NR_CELL_V1
-_PRB_USE = LAYOUT.cell.index("RRU.PrbTotDl")
 _ABSURD_PERCENT = 640.0
-_CUMULATIVE = np.array([CELL_COUNTERS[name].kind == Kind.CC for name in LAYOUT.cell])
+_SHARED = ("used_s", "served_kbit", "burst_s", "waiting_kbit_s")  # sums of files, and with a prefix of packets
 _POISON = '{{"type":"event","topic":"telemetry.pm","event":{{"managed_element":"{element}","period_end_ms":{end_ms},"ce'
 
 
@@ -38,7 +46,11 @@ class Reporting:
         self._sim = simulation
         self._topology = simulation.sites.topology
         cells = simulation.sites.cells
-        shape = (cells, len(LAYOUT.cell))
+        self._layout = layout_of(simulation)
+        names = self._layout.cell
+        self._prb_use = names.index("RRU.PrbTotDl")
+        self._cumulative = np.array([CELL_COUNTERS[name].kind == Kind.CC for name in names])
+        shape = (cells, len(names))
         self._running = np.zeros(shape)  # cumulative counters, modulo 2^32
         self._energy_kwh = np.zeros(len(simulation.sites.x_m))
         self._last = np.full(shape, np.nan)  # what was reported last
@@ -136,19 +148,19 @@ class Reporting:
         start_ms = end_ms - 1000 * sim.p.time.period_s
         values = self._counted()
         since_reset = values - self._before_reset
-        values[:, _CUMULATIVE] = since_reset[:, _CUMULATIVE]
+        values[:, self._cumulative] = since_reset[:, self._cumulative]
         suspect = (self._before_reset != 0).any(axis=1)
         if sim.p.reporting.collection == "cumulative":
             self._running += np.nan_to_num(since_reset)
             self._running %= WRAP_MODULUS
-            values[:, _CUMULATIVE] = self._running[:, _CUMULATIVE]
+            values[:, self._cumulative] = self._running[:, self._cumulative]
             suspect[:] = False  # a reset of cumulative counters shows in the values
         for fault in sim.faults.within(FaultKind.STUCK_COUNTERS, start_ms, end_ms):
             hit = sim.faults.cells_hit(fault)
             values[hit] = self._last[hit]
         self._last = values.copy()
         for fault in sim.faults.within(FaultKind.OUT_OF_RANGE, start_ms, end_ms):
-            values[sim.faults.cells_hit(fault), _PRB_USE] = _ABSURD_PERCENT
+            values[sim.faults.cells_hit(fault), self._prb_use] = _ABSURD_PERCENT
         return values, suspect
 
     def _element_values(self) -> Floats:
@@ -179,7 +191,7 @@ class Reporting:
             "managed_element": element,
             "period_end_ms": end_ms,
             "granularity_s": self._sim.p.time.period_s,
-            "layout": LAYOUT.name,
+            "layout": self._layout.name,
             "collection": self._sim.p.reporting.collection,
             "cells": [{"cell": names[c], "values": _rounded(cells[c]), "suspect": bool(suspect[c])} for c in here],
             "element_values": [round(float(v), 6) for v in own],
@@ -225,22 +237,24 @@ class Reporting:
         self._held = [(due, Outgoing(topic, text)) for due, topic, text in saved]
 
 
+def layout_of(sim: Simulation) -> Layout:
+    """The order of the counters of a network with slices, or of one without."""
+    return NR_CELL_SLICES_V1 if sim.sites.topology.slices else NR_CELL_V1
+
+
 def counter_values(sim: Simulation) -> Floats:
     """[C, K] PM counters of the period so far, in the order of the layout; NaN where undefined."""
     t: Tally = sim.tally
     period_s = float(sim.p.time.period_s)
-    use = t["used_s"] / period_s
+    files, packets = (np.stack([t[prefix + name] for name in _SHARED]) for prefix in ("", "packet_"))
+    use = (files[0] + packets[0]) / period_s
     in_service = t["available_s"] / period_s
+    both = _shared_values(files + packets, sim)
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = {
-            "RRU.PrbTotDl": 100 * np.minimum(t["used_s"] / np.maximum(t["available_s"], 1e-9), 1.0),
-            "RRU.PrbUsedDl": sim.p.layout.prbs * use,
+        values = both | {
+            "RRU.PrbTotDl": 100 * np.minimum(use / np.maximum(in_service, 1e-9), 1.0),
             "RRU.PrbAvailDl": sim.p.layout.prbs * in_service,
-            "DRB.UEThpDl": t["served_kbit"] / t["burst_s"],
-            "DRB.PdcpSduVolumeDL": t["served_kbit"],
-            "DRB.MeanActiveUeDl": t["burst_s"] / period_s,
-            "DRB.RlcSduDelayDl": 1e4 * t["waiting_kbit_s"] / t["served_kbit"],
-            "DRB.RlcPacketDropRateDl": 1e6 * t["dropped_kbit"] / (t["served_kbit"] + t["dropped_kbit"]),
+            "DRB.RlcPacketDropRateDl": 1e6 * t["dropped_kbit"] / (files[1] + packets[1] + t["dropped_kbit"]),
             "RRC.ConnMean": t["connected_s"] / period_s,
             "RRC.ConnMax": sim.tally.connected_max,
             "RRC.ConnEstabAtt": t["estab_att"],
@@ -261,7 +275,23 @@ def counter_values(sim: Simulation) -> Floats:
             "TL.MeanCqiDl": t["cqi"] / t["cqi_samples"],
             "TL.HoPingPong": t["ping_pong"],
         }
-    return np.stack([values[name] for name in LAYOUT.cell], axis=1)
+    for s_nssai, sums in ((EMBB, files), (URLLC, packets)):
+        values |= {sliced(name, s_nssai): found for name, found in _shared_values(sums, sim).items()}
+    return np.stack([values[name] for name in layout_of(sim).cell], axis=1)
+
+
+def _shared_values(sums: Floats, sim: Simulation) -> dict[str, Floats]:
+    """Counters that exist of the cell and of each of its slices, from sums [4, C] of _SHARED."""
+    used_s, served_kbit, burst_s, waiting_kbit_s = sums
+    period_s = float(sim.p.time.period_s)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            "RRU.PrbUsedDl": sim.p.layout.prbs * (used_s / period_s),
+            "DRB.UEThpDl": served_kbit / burst_s,
+            "DRB.PdcpSduVolumeDL": served_kbit,
+            "DRB.MeanActiveUeDl": burst_s / period_s,
+            "DRB.RlcSduDelayDl": 1e4 * waiting_kbit_s / served_kbit,
+        }
 
 
 def _rounded(values: Floats) -> list[float | None]:

@@ -14,7 +14,7 @@ class Shares(NamedTuple):
     present_s: Floats  # from the slice's start until the user was done, or the whole slice
 
 
-def share(cell: Index, needed_s: Floats, slice_s: float, cells: int) -> Shares:
+def share(cell: Index, needed_s: Floats, slice_s: float, cells: int, part: Floats | None = None) -> Shares:
     """Share each cell's slice equally among its waiting users; who is done leaves the rest to the others.
 
     Parameters
@@ -23,6 +23,8 @@ def share(cell: Index, needed_s: Floats, slice_s: float, cells: int) -> Shares:
         [N] cell of each waiting user.
     needed_s
         [N] seconds of the whole carrier that would serve the user's backlog, > 0.
+    part
+        [C] share of the carrier that is there for them; all of it by default.
 
     Examples
     --------
@@ -44,10 +46,16 @@ def share(cell: Index, needed_s: Floats, slice_s: float, cells: int) -> Shares:
     waiting = (count + first)[c] - np.arange(n)  # those of my cell who need at least as much as me
     done_at = before + waiting * need  # when I am done, had the slice no end
     done = done_at <= slice_s
+    time_s = np.full(cells, slice_s)
+    if part is not None:
+        # With a part of the carrier all takes longer, in the slice's time.
+        time_s *= part
+        done = done_at <= time_s[c]
+        done_at /= np.maximum(part, 1e-9)[c]
     # Who is not done gets the level that fills the slice; it is set by the first of the cell who is not.
     level = np.full(cells, np.inf)
     late = np.flatnonzero(~done)[::-1]
-    level[c[late]] = (slice_s - before[late]) / waiting[late]
+    level[c[late]] = (time_s[c[late]] - before[late]) / waiting[late]
     service, present = np.empty(n), np.empty(n)
     service[order] = np.where(done, need, level[c])
     present[order] = np.where(done, done_at, slice_s)

@@ -7,7 +7,7 @@ from pathlib import Path
 from infra.line_protocol.exceptions import RequestRefused
 from infra.line_protocol.messages import PROTOCOL, Command, Hello, Inject, NetworkInfo, Start
 from infra.network import state
-from infra.network.configuration import LEVERS_HERE, Configuration, Setting
+from infra.network.configuration import Configuration, Setting
 from infra.network.faults import FaultKind
 from infra.network.layout import Sites
 from infra.network.parameters import Parameters
@@ -69,7 +69,7 @@ class ReferenceNetwork:
             network=NetworkInfo(name=self._p.name, version=self._p.version, hash=self._p.hash),
             topology=self._sites.topology,
             configuration=_values(configuration.all_settings()),
-            levers=list(LEVERS_HERE),
+            levers=list(configuration.levers),
             period_s=self._p.time.period_s,
             capabilities=["seed", "fork", "inject"],
             faults=list(FaultKind),

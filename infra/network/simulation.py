@@ -5,7 +5,8 @@ One step of ``step_ms``:
 1. the world moves on (nothing the network does matters to it);
 2. what each user hears of each cell at present power and tilt;
 3. connections: handovers, failures, access;
-4. scheduling, slice by slice: demand joins the backlog, each cell shares its time among those who wait;
+4. scheduling: each cell shares its time between the two slices of its service by their policies; packets are served
+   from queues of their cell, files, one slice of time after the other, shared equally by those who wait;
 5. the load that others will hear as interference, and the power drawn.
 
 Traffic is conserved: offered = served + backlog + dropped, at every step.
@@ -21,10 +22,12 @@ from infra.network.energy import cell_power_w
 from infra.network.faults import Faults
 from infra.network.layout import Sites
 from infra.network.measurements import Measurements
+from infra.network.packet_queues import serve
 from infra.network.parameters import Parameters
 from infra.network.radio import Paths, Radio
 from infra.network.scheduler import share
-from infra.network.tally import SERVED, Tally
+from infra.network.slices import file_share, packet_share
+from infra.network.tally import PACKETS, SERVED, Tally
 from infra.network.world import World
 
 _SILENT_DBM = -170.0  # per resource element, of a cell off the air
@@ -38,15 +41,15 @@ class Simulation:
     ----------
     now_ms
         Simulated time: the end of the last step.
-    backlog_kbit
-        [P] what users still wait for.
+    backlog_kbit, packet_backlog_kbit
+        [P] what users still wait for: of files, of packets.
     offered_kbit, served_kbit, dropped_kbit
         Totals since the start.
     tally
         Sums of the present period.
     """
 
-    STATE = ("backlog_kbit", "_stalled_s", "_load", "_off", "site_energy_ws")
+    STATE = ("backlog_kbit", "packet_backlog_kbit", "_stalled_s", "_load", "_off", "site_energy_ws")
     SCALARS = ("now_ms", "offered_kbit", "served_kbit", "dropped_kbit")
 
     def __init__(self, sites: Sites, parameters: Parameters, seed: int, start_ms: int) -> None:
@@ -70,6 +73,7 @@ class Simulation:
         self.measurements = Measurements(sites, parameters, self.world)
         self.tally = Tally(cells)
         self.backlog_kbit = np.zeros(users)
+        self.packet_backlog_kbit = np.zeros(users)
         self._stalled_s = np.zeros(users)
         self.site_energy_ws = np.zeros(len(sites.x_m))
         self.offered_kbit = self.served_kbit = self.dropped_kbit = 0.0
@@ -100,9 +104,9 @@ class Simulation:
         changed = self.configuration.advance(step_s, self._connected_by_cell())
         self._off = self.configuration.locked | self.faults.outage(began_ms)
         noise_db = self.world.noise_db if self.world.measures(self.now_ms) else None
-        self.connections.step(
-            self._view(), noise_db, self.configuration.cio_db, self.backlog_kbit > 0, self.now_ms, self.tally
-        )
+        waiting = self.backlog_kbit > 0
+        waiting[self.world.packets.user] = True
+        self.connections.step(self._view(), noise_db, self.configuration.cio_db, waiting, self.now_ms, self.tally)
         self._serve(step_s)
         self._account(step_s)
         if self.now_ms % 1000 == 0:
@@ -130,12 +134,14 @@ class Simulation:
         )
 
     def _serve(self, step_s: float) -> None:
-        """Step 4, for each slice of the step."""
+        """Step 4."""
         p, c, world = self.p, self.connections, self.world
         slice_s = step_s / world.slices
         sinr_db = c.sinr_db + world.fading_db  # [K, P]
         rates = link.full_rate_kbps(sinr_db, p)
         usable = c.usable() & ~self._off[c.serving] & (rates > 0)
+        packets_s = self._serve_packets(rates, step_s) if world.packets.enabled else None
+        parts = None if packets_s is None else file_share(self.configuration.ratios, packets_s / slice_s)
         served_any = np.zeros(len(self._all), bool)
         slices: list[tuple[Index, Floats]] = []
         for k in range(world.slices):
@@ -148,7 +154,8 @@ class Simulation:
             rate = rates[k, user]
             rate *= 1 + p.effects.scheduler_overhead.multiuser_gain * (1 - 1 / count[cell])
             backlog = self.backlog_kbit[user]
-            got = share(cell, backlog / rate, slice_s, self.sites.cells)
+            part = None if parts is None else parts[:, k]
+            got = share(cell, backlog / rate, slice_s, self.sites.cells, part)
             served = np.minimum(rate * got.service_s, backlog)
             self.backlog_kbit[user] = backlog - served
             served_any[user] = True
@@ -159,7 +166,67 @@ class Simulation:
             slices.append((cell, amounts))
         self._give_up(served_any, step_s)
         memory = min(1.0, step_s / p.link.load_memory_s)
-        self._load += memory * (self._count(slices) / step_s - self._load)
+        used_s = self._count(slices)
+        if packets_s is not None:
+            used_s = used_s + packets_s.sum(axis=1)
+        self._load += memory * (used_s / step_s - self._load)
+
+    def _serve_packets(self, rates: Floats, step_s: float) -> Floats:
+        """Serve the queues of packets for a whole step; returns the time that they used in each of its slices, [C, T].
+
+        Parameters
+        ----------
+        rates
+            [T, P] kbit/s with the whole carrier.
+        """
+        c, cells, tally, packets = self.connections, self.sites.cells, self.tally, self.world.packets
+        backlog = self.packet_backlog_kbit
+        user = packets.user
+        ended = backlog > 0
+        ended[user] = False
+        if ended.any():
+            gone = ended.nonzero()[0]
+            self._drop(c.serving[gone], backlog[gone])
+            backlog[gone] = 0
+        sent = packets.counts * packets.packet_kbit[:, None, None]
+        asked = sent.sum(axis=(1, 2))
+        self.offered_kbit += float(asked.sum())
+        tally.add_at("offered_kbit", c.serving[user], asked)
+
+        rate = rates.mean(axis=0)
+        usable = c.usable() & ~self._off[c.serving] & (rate > 0)
+        # Who waits for files, and for how much of the step: more than all of it is all of it.
+        wanted = self.backlog_kbit + self.world.offered_kbit.sum(axis=0)
+        reader = (usable & (wanted > 0)).nonzero()[0]
+        reads = c.serving[reader]
+        busy = np.minimum(np.bincount(reads, wanted[reader] / rate[reader], cells) / step_s, 1.0)
+        now = usable[user]
+        sender = user[now]
+        cell = c.serving[sender]
+        senders, readers = (np.bincount(c, minlength=cells).astype(float) for c in (cell, reads))
+        speed = packet_share(self.configuration.ratios, senders, readers, busy)
+        got = serve(cell, rate[sender], backlog[sender], sent[now], speed, packets.cycle_s)
+        backlog[user] += asked
+        backlog[sender] -= got.served_kbit
+        np.maximum(backlog, 0, out=backlog)
+        self.served_kbit += float(got.served_kbit.sum())
+        self._discard(user, packets.packet_kbit)
+        used_s = got.used_s.sum(axis=1)
+        blocks = link.TRANSPORT_BLOCKS_PER_S * self.p.link.dl_share * used_s
+        tally.add("blocks", blocks)
+        tally.add("block_errors", blocks * self.p.link.bler_target)
+        tally.add_all(PACKETS, used_s, got.cell_kbit, got.burst_s, got.waiting_kbit_s)
+        return got.used_s
+
+    def _discard(self, user: Index, packet_kbit: Floats) -> None:
+        """Packets that wait for too long are dropped: a queue holds no more than some time's mean traffic."""
+        p = self.p.slices.packets
+        most = p.discard_s * self.world.packets.mean_kbps * packet_kbit / p.packet_kbit
+        over = self.packet_backlog_kbit[user] - most
+        late = over > 0
+        if late.any():
+            self._drop(self.connections.serving[user[late]], over[late])
+            self.packet_backlog_kbit[user[late]] -= over[late]
 
     def _count(self, slices: list[tuple[Index, Floats]]) -> Floats:
         """Tally what the slices served; returns the time in use, [C]."""

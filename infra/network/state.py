@@ -16,7 +16,7 @@ from infra.network.parameters import Parameters
 from infra.network.reporting import Reporting
 from infra.network.simulation import Simulation
 
-_VERSION = 1
+_VERSION = 2
 
 
 def _components(sim: Simulation, reporting: Reporting) -> dict[str, tuple[Any, tuple[str, ...]]]:
@@ -26,6 +26,7 @@ def _components(sim: Simulation, reporting: Reporting) -> dict[str, tuple[Any, t
         "configuration": sim.configuration,
         "world": sim.world,
         "mobility": sim.world.mobility,
+        "packets": sim.world.packets,
         "connections": sim.connections,
         "paths": sim.paths,
         "tally": sim.tally,

@@ -6,7 +6,7 @@ from infra.network.arrays import Floats, Index
 
 # Sums over time or events; units in the comments.
 SUMS = (
-    "used_s",  # time of the whole carrier in use
+    "used_s",  # time of the whole carrier in use for files
     "served_kbit",
     "burst_s",  # user time with data waiting
     "waiting_kbit_s",  # backlog in the gNB over time
@@ -31,8 +31,13 @@ SUMS = (
     "too_late",
     "wrong_cell",
     "ping_pong",
+    "packet_used_s",  # the same of packets
+    "packet_served_kbit",
+    "packet_burst_s",
+    "packet_waiting_kbit_s",
 )
 SERVED = slice(0, 8)  # what the scheduler adds in one go
+PACKETS = slice(len(SUMS) - 4, len(SUMS))
 
 
 class Tally:
@@ -69,6 +74,10 @@ class Tally:
         self.sums[rows] += added
         first: Floats = added[0]
         return first
+
+    def add_all(self, rows: slice, *amounts: Floats) -> None:
+        """Add [C] amounts of several kinds."""
+        self.sums[rows] += amounts
 
     def clear(self) -> None:
         """Begin the next period."""

@@ -11,6 +11,14 @@ from infra.network.parameters import Parameters
 _MOST_PER_SLICE = 4  # arrivals of one user in one scheduler slice; more have a probability below 1e-5
 
 
+def at_hour(hour_shape: Sequence[float], now_ms: int) -> float:
+    """Day shape at that time, linear between full hours."""
+    hour = now_ms / 3_600_000 % 24
+    i = int(hour)
+    a, b = hour_shape[i], hour_shape[(i + 1) % 24]
+    return a + (hour - i) * (b - a)
+
+
 class Traffic:
     """Demand of P users. Nothing here depends on what the network serves."""
 
@@ -26,11 +34,8 @@ class Traffic:
         self._median_kbit = self._p.file_mean_kbit * np.exp(-(self._p.file_sigma_ln**2) / 2)
 
     def shape(self, now_ms: int) -> float:
-        """Day shape at that time, linear between full hours."""
-        hour = now_ms / 3_600_000 % 24
-        i = int(hour)
-        a, b = self._p.hour_shape[i], self._p.hour_shape[(i + 1) % 24]
-        return a + (hour - i) * (b - a)
+        """Day shape at that time."""
+        return at_hour(self._p.hour_shape, now_ms)
 
     def rates(self, x_m: Floats, y_m: Floats, now_ms: int) -> Floats:
         """[P] requests per second, before surges."""

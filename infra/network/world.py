@@ -14,6 +14,7 @@ from infra.network.arrays import Floats
 from infra.network.draws import Draws, Purpose, entities
 from infra.network.layout import Sites
 from infra.network.mobility import Mobility
+from infra.network.packets import PacketTraffic
 from infra.network.parameters import Parameters
 from infra.network.terrain import Terrain
 from infra.network.traffic import Traffic
@@ -64,6 +65,7 @@ class World:
         self.who = self.mobility.who
         self.slices = max(1, round(step_ms / 1000 / parameters.time.scheduler_step_s))
         self._slice_ms = step_ms // self.slices
+        self.packets = PacketTraffic(parameters, self.draws, self.who, self._slice_ms)
         groups = -(-sites.cells // 4)
         self._links = entities(np.arange(users)[:, None], np.arange(groups)[None, :])
         spread = self.draws.normal(Purpose.USER, 3, self.who)
@@ -81,7 +83,7 @@ class World:
         fixed = self.draws.normal(Purpose.DRIFT, 2, entities(np.arange(sites.cells)))
         self._fixed_offset_db = drift.offset_sigma_db * fixed
         self._change_slowly(start_ms)
-        self._rate = self._rates(start_ms, ())
+        self._change_demand(start_ms, ())
 
     @property
     def x_m(self) -> Floats:
@@ -108,9 +110,11 @@ class World:
         if now_ms % _SLOW_MS == 0:
             self._change_slowly(now_ms)
         if now_ms % _SECOND_MS == 0:
-            self._rate = self._rates(now_ms, surges)
+            self._change_demand(now_ms, surges)
         ends_ms = range(now_ms - (self.slices - 1) * self._slice_ms, now_ms + 1, self._slice_ms)
         self.offered_kbit = self.traffic.arrivals_kbit(self._rate, self._slice_ms / 1000, ends_ms)
+        if self.packets.enabled:
+            self.packets.send(ends_ms)
         blocks = [end // self._fading_block_ms for end in ends_ms]
         self.fading_db = self.draws.normal(Purpose.FADING, blocks, self.who)
         self.fading_db *= self._p.link.fading_sigma_db
@@ -124,12 +128,15 @@ class World:
         """Whether users measure in the step that ends now."""
         return now_ms % MEASUREMENT_MS == 0
 
-    def _rates(self, now_ms: int, surges: tuple[Surge, ...]) -> Floats:
-        rate = self.traffic.rates(self.x_m, self.y_m, now_ms)
+    def _change_demand(self, now_ms: int, surges: tuple[Surge, ...]) -> None:
+        """What people ask for from now on, surges on top."""
+        factor = np.ones(len(self.who))
         for s in surges:
             near = np.hypot(self.x_m - s.x_m, self.y_m - s.y_m) <= s.radius_m
-            rate = np.where(near, rate * s.factor, rate)
-        return rate
+            factor[near] *= s.factor
+        self._rate = self.traffic.rates(self.x_m, self.y_m, now_ms) * factor
+        if self.packets.enabled:
+            self.packets.change_sessions(now_ms, factor)
 
     def _change_slowly(self, now_ms: int) -> None:
         """Who holds a phone to the head, how gains have drifted."""
@@ -147,4 +154,5 @@ class World:
         for part in (self.x_m, self.y_m, self.user_loss_db, self.offered_kbit, self.fading_db, self.noise_db):
             h.update(part.tobytes())
         h.update(self.gain_offset_db.tobytes())
+        h.update(self.packets.user.tobytes() + self.packets.packet_kbit.tobytes() + self.packets.counts.tobytes())
         return h.hexdigest()

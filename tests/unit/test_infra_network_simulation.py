@@ -5,8 +5,8 @@ import pytest
 
 from infra.line_protocol.exceptions import RequestRefused
 from infra.line_protocol.messages import Start
-from schemas.counters import CELL_COUNTERS, ELEMENT_COUNTERS, NR_CELL_V1
-from schemas.names import beam_dn, relation_dn, sector_carrier_dn
+from schemas.counters import CELL_COUNTERS, ELEMENT_COUNTERS, EMBB, NR_CELL_SLICES_V1, URLLC
+from schemas.names import beam_dn, relation_dn, sector_carrier_dn, slice_policy_dn
 from schemas.plans import AckStatus
 from schemas.telemetry import ConfigurationReport, MeasurementReport, PmReport
 from schemas.topics import TELEMETRY, topic
@@ -37,7 +37,8 @@ def test_counters_of_a_period_agree_with_each_other() -> None:
     volume = sum(v["DRB.PdcpSduVolumeDL"] or 0 for v in values.values())
     assert volume == pytest.approx(run.sim.served_kbit - before, abs=0.1)
     for reported in values.values():
-        assert {n for n, x in reported.items() if x is None} <= {"DRB.UEThpDl", "DRB.RlcSduDelayDl", "TL.MeanCqiDl"}
+        missing = {n.removesuffix(f".{EMBB}").removesuffix(f".{URLLC}") for n, x in reported.items() if x is None}
+        assert missing <= {"DRB.UEThpDl", "DRB.RlcSduDelayDl", "TL.MeanCqiDl"}
         v = {n: x if x is not None else np.nan for n, x in reported.items()}
         assert v["RRU.PrbUsedDl"] == pytest.approx(v["RRU.PrbTotDl"] * v["RRU.PrbAvailDl"] / 100, abs=0.01)
         assert v["MM.HoExeInterReq"] == v["MM.HoExeInterSucc"] + v["MM.HoExeInterFail"]
@@ -66,7 +67,7 @@ def test_every_line_is_a_valid_event_with_an_id_of_its_own() -> None:
             seen.add((line.topic, event.event_id))
             if isinstance(event, PmReport):
                 assert event.period_end_ms == end_ms
-                assert event.layout == NR_CELL_V1.name
+                assert event.layout == NR_CELL_SLICES_V1.name
             if isinstance(event, MeasurementReport):
                 assert event.time_ms == end_ms
                 assert all(end_ms - PERIOD_MS < t <= end_ms for t in event.report_ms)
@@ -100,6 +101,8 @@ def test_the_world_is_the_same_byte_for_byte_whatever_is_commanded() -> None:
         (beam_dn(c), "digitalTilt", 140.0),
         (relation_dn(c, cell(2)), "cellIndividualOffset", 12.0),
         (cell(3), "administrativeState", "LOCKED"),
+        (slice_policy_dn(c, URLLC), "rRMPolicyMaxRatio", 5.0),
+        (slice_policy_dn(c, EMBB), "rRMPolicyMaxRatio", 40.0),
     ]
     for number, order in enumerate(orders):
         assert busy.set(str(number), *order) is AckStatus.APPLIED
