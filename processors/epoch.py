@@ -6,6 +6,7 @@ polled is visible here (``processors.collector``). Offsets decide only which of 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from processors.governance.registers import (
     cells_out_of_service,
     forget_cleared,
 )
+from processors.governance.scope import Scope
 from processors.governance.settings import GovernanceSettings
 from processors.governance.state import GovernanceState, dump, load
 from processors.governance.tables import PeriodTable, Quality, Stragglers, Tabulator, stragglers_of
@@ -104,14 +106,22 @@ class EpochGovernance:
         Decodes messages.
     settings
         What counts as possible.
+    scope
+        Of a region, where the topology is a part of the network; None: everything.
     """
 
     name = "governance"
 
-    def __init__(self, topology: Topology, serde: Serde, settings: GovernanceSettings | None = None) -> None:
-        self.topology = topology
+    def __init__(
+        self,
+        topology: Topology,
+        serde: Serde,
+        settings: GovernanceSettings | None = None,
+        scope: Scope | None = None,
+    ) -> None:
+        self.topology, self._scope = topology, scope
         self.settings = settings or GovernanceSettings()
-        self._network = network = NetworkIndex(topology)
+        self._network = network = NetworkIndex(topology, scope.cells_elsewhere if scope else frozenset())
         self._elements = topology.managed_elements
         self._pm = PmInspector(network, serde, self.settings)
         self._events = EventInspector(network, serde, self.settings)
@@ -146,11 +156,16 @@ class EpochGovernance:
 
     def _govern(self, state: GovernanceState, epoch: Epoch) -> Step[GovernanceState, GovernedEpoch, LateEvent]:
         grid = Grid(epoch.barrier.period_end_ms, epoch.barrier.granularity_s * 1000)
-        fresh = canonical((*epoch.messages, *epoch.unreadable))
+        scope = self._scope
+        fresh = canonical(m for m in (*epoch.messages, *epoch.unreadable) if scope is None or scope.hears(m))
         messages = canonical((*state.in_flight, *fresh))
         judged = self._judge(messages, frozenset(epoch.unreadable), grid)
         fates, refusals = account(messages, judged.placed, judged.refusals, grid, state.closed_ms, state.seen)
-        epoch_counts = count(fates, len(fresh), sum(map(is_reinjected, fresh)), len(state.in_flight))
+        own = [scope is None or scope.answers_for(m) for m in messages]
+        counted = {(m.topic, m.partition, m.offset) for m, mine in zip(messages, own, strict=True) if mine}
+        new = [m for m in fresh if (m.topic, m.partition, m.offset) in counted]
+        held = sum((m.topic, m.partition, m.offset) in counted for m in state.in_flight)
+        epoch_counts = count(list(compress(fates, own)), len(new), sum(map(is_reinjected, new)), held)
 
         applied = np.array([fate is Fate.APPLIED for fate in fates], dtype=bool)
         tables = self._tabulator.tabulate(
@@ -194,9 +209,11 @@ class EpochGovernance:
         late = [
             self._late(messages[i], judged.placed[i], state.closed_ms)
             for i, fate in enumerate(fates)
-            if fate is Fate.LATE
+            if fate is Fate.LATE and own[i]
         ]
-        dead = [self._dead(messages[i], refusals[i], grid) for i, fate in enumerate(fates) if fate is Fate.DEAD]
+        dead = [
+            self._dead(messages[i], refusals[i], grid) for i, fate in enumerate(fates) if fate is Fate.DEAD and own[i]
+        ]
         return Step(after, (governed,), tuple(late), tuple(dead))
 
     def _judge(self, messages: Sequence[Message], unreadable: frozenset[Message], grid: Grid) -> _Judged:

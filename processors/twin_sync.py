@@ -16,15 +16,18 @@ from processors.encoding import pack, unpack
 from processors.epoch import EpochGovernance, GovernedEpoch
 from processors.exceptions import WrongState
 from processors.governance.limits import CELL_COLUMNS, ELEMENT_COLUMNS
+from processors.governance.scope import Scope
 from processors.governance.settings import GovernanceSettings
 from processors.governance.state import GovernanceState
 from processors.operator import Step
 from processors.promotions import Promotion, Refusal, models_of, take_up
 from schemas.dead_letters import DeadLetter, LateEvent
+from schemas.names import managed_element_of
 from schemas.topology import Topology
 from streams.frontier import Frontier, from_keys, to_keys
 from streams.serde import Serde
 from twin_core.observation import PeriodObservation
+from twin_core.regions import Shard, regions_of, shard_of
 from twin_core.settings import TwinSettings
 from twin_core.twin import Twin
 
@@ -89,6 +92,13 @@ class TwinSync:
         As for :class:`processors.epoch.EpochGovernance`.
     twin_settings
         Of a twin that begins; one that goes on has them in its state.
+    region
+        Whose twin it is; None: of a network with one region.
+
+    Raises
+    ------
+    UnknownObject
+        If the network has no such region.
     """
 
     name = "twin"
@@ -99,9 +109,13 @@ class TwinSync:
         serde: Serde,
         governance_settings: GovernanceSettings | None = None,
         twin_settings: TwinSettings | None = None,
+        region: str | None = None,
     ) -> None:
-        self.topology = topology
-        self.governance = EpochGovernance(topology, serde, governance_settings)
+        regions = regions_of(topology)
+        self.shard = shard_of(topology, region or regions[0])
+        self.topology = self.shard.topology
+        scope = scope_of(topology, self.shard) if len(regions) > 1 else None
+        self.governance = EpochGovernance(self.topology, serde, governance_settings, scope)
         self._twin_settings = twin_settings
 
     def initial(self) -> TwinState:
@@ -170,6 +184,14 @@ class TwinSync:
                 "give the changed network another network_id, or delete its snapshots to replay its telemetry",
             )
         return TwinState(twin, self.governance.load(parts["governance"].tobytes()))
+
+
+def scope_of(topology: Topology, shard: Shard) -> Scope:
+    """What a region of a network hears and answers for."""
+    halo = frozenset(managed_element_of(cell) for cell in shard.halo)
+    elsewhere = frozenset(topology.managed_elements) - halo - shard.elements
+    cells = frozenset(topology.cell_names) - frozenset(shard.topology.cell_names)
+    return Scope(shard.elements, halo, elsewhere, cells, shard.region == regions_of(topology)[0])
 
 
 def twin_of(payload: bytes) -> Twin:

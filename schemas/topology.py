@@ -51,6 +51,9 @@ class Topology(Record):
         names = self.cell_names
         if len(set(names)) != len(names):
             raise ValueError("a cell stands twice in the topology")
+        placed = {(managed_element_of(c.cell), c.region) for c in self.cells}
+        if len(placed) != len({element for element, _ in placed}):
+            raise ValueError("the cells of a managed element lie in two regions; give them the same")
         if len({s.s_nssai for s in self.slices}) != len(self.slices):
             raise ValueError("a slice stands twice in the topology")
         return self

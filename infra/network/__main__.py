@@ -17,6 +17,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--parameters", type=Path, help="parameters file (TOML); the shipped one by default")
     parser.add_argument("--sites", type=int, choices=(7, 19), help="7 or 19 sites: 21 or 57 cells")
     parser.add_argument("--users", type=int, help="number of users")
+    parser.add_argument("--regions", type=int, help="parts into which the topology is cut")
     parser.add_argument("--step-s", type=float, choices=STEPS_S, help="time step, seconds")
     parser.add_argument("--collection", choices=("delta", "cumulative"), help="how cumulative counters are reported")
     parser.add_argument(
@@ -32,6 +33,7 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     named = {
         "layout.sites": arguments.sites,
         "layout.users": arguments.users,
+        "layout.regions": arguments.regions,
         "time.step_s": arguments.step_s,
         "reporting.collection": arguments.collection,
         "slices.enabled": arguments.slices,

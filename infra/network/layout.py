@@ -61,6 +61,7 @@ class Sites:
             for sector in range(SECTORS)
         ]
         site_of = np.repeat(np.arange(p.sites), SECTORS)
+        from_west = np.argsort(np.lexsort((xy[:, 1], xy[:, 0])))
         topology = Topology(
             network_id=network_id,
             granularity_s=parameters.time.period_s,
@@ -77,6 +78,7 @@ class Sites:
                     prbs=p.prbs,
                     scs_khz=p.scs_khz,
                     max_tx_power_mw=p.max_tx_power_mw,
+                    region=str(1 + from_west[site] * p.regions // p.sites),
                 )
                 for c, (name, site) in enumerate(zip(names, site_of, strict=True))
             ),

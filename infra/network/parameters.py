@@ -38,6 +38,7 @@ class Layout(_Section):
     max_tx_power_mw: Positive
     relation_range_isd: Positive
     users: int = Field(ge=1, le=100_000)
+    regions: int = Field(ge=1, le=7)
 
 
 class Defaults(_Section):

@@ -68,7 +68,7 @@ class EventInspector:
 
     def _measurements(self, event: MeasurementReport) -> Refusal | None:
         for cell in event.cells:
-            if self._network.cell(cell) is None:
+            if not self._network.hears(cell):
                 return Refusal(Reason.UNKNOWN_ELEMENT, f"the topology has no cell {cell}")
         settings = self._settings
         for name, values, allowed in (

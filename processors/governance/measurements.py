@@ -26,7 +26,8 @@ def measurements_of(
 ) -> Measurements:
     """Columns of all reports, one below the other, in the order of the reports.
 
-    All cells must be known to ``cell_index``; governance has checked that.
+    What is heard of cells that ``cell_index`` does not know, as they are of another region, is left out, and users
+    whom such a cell serves altogether.
     """
     n = sum(len(r.ue) for r in reports)
     rsrp = np.full((n, cells), np.nan)
@@ -35,9 +36,12 @@ def measurements_of(
     start = 0
     for report in reports:
         stop = start + len(report.ue)
-        at = np.array([cell_index(name) for name in report.cells], dtype=np.int64)
-        rsrp[start:stop, at] = np.reshape(report.rsrp_dbm, (len(report.ue), len(at)))
+        found = [cell_index(name) for name in report.cells]
+        at = np.array([-1 if c is None else c for c in found], dtype=np.int64)
+        here = at >= 0
+        rsrp[start:stop, at[here]] = np.reshape(report.rsrp_dbm, (len(report.ue), len(at)))[:, here]
         serving[start:stop] = at[np.array(report.serving, dtype=np.int64)]
         sinr[start:stop], x[start:stop], y[start:stop] = report.sinr_db, report.x_m, report.y_m
         start = stop
-    return Measurements(rsrp, serving, sinr, x, y)
+    known = serving >= 0
+    return Measurements(rsrp[known], serving[known], sinr[known], x[known], y[known])

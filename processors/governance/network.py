@@ -10,10 +10,16 @@ from schemas.topology import Topology
 
 
 class NetworkIndex:
-    """Names of a topology to indices. Names in Rel-18 spelling are found too."""
+    """Names of a topology to indices. Names in Rel-18 spelling are found too.
 
-    def __init__(self, topology: Topology) -> None:
-        self.topology = topology
+    Parameters
+    ----------
+    elsewhere
+        DNs of cells of the network that a region's topology lacks: users hear them, nobody here needs to know more.
+    """
+
+    def __init__(self, topology: Topology, elsewhere: frozenset[str] = frozenset()) -> None:
+        self.topology, self._elsewhere = topology, elsewhere
         self.cells = {name: i for i, name in enumerate(topology.cell_names)}
         self.elements = {name: i for i, name in enumerate(topology.managed_elements)}
         self.element_of_cell = np.array([self.elements[managed_element_of(name)] for name in topology.cell_names])
@@ -24,6 +30,10 @@ class NetworkIndex:
         """Index of a cell, None if the topology lacks it."""
         index = self.cells.get(name)
         return self._lookup(name) if index is None else index
+
+    def hears(self, name: str) -> bool:
+        """Whether there is such a cell, here or elsewhere in the network."""
+        return self.cell(name) is not None or name in self._elsewhere
 
     def _find(self, name: str) -> int | None:
         try:
