@@ -202,7 +202,7 @@ def _taken_up(context: Context, first: int, last: int) -> dict[int, Frontier]:
 
 def _sync(context: Context) -> TwinSync:
     settings = context.settings.twin
-    return TwinSync(_topology(context), context.serde, settings.governance, settings.core)
+    return TwinSync(_topology(context), context.serde, settings.governance, settings.core, context.region)
 
 
 def _topology(context: Context) -> Topology:

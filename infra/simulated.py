@@ -15,9 +15,10 @@ from infra.roles.base import Context
 from infra.roles.bridge_telemetry import TelemetryWriter
 from infra.settings import Settings
 from processors.collector import Epoch
+from processors.epoch import EpochGovernance
 from processors.epoch_reader import EpochReader
 from processors.governance.state import GovernanceState
-from processors.twin_sync import TwinSync, observation_of
+from processors.twin_sync import observation_of
 from schemas.names import managed_element_of
 from schemas.plans import AckStatus
 from schemas.strategies import ConfigChange
@@ -79,8 +80,8 @@ class SimulatedNetwork:
         self.topology = self.network.hello().topology
         self._context = Context(Settings(network_id=_NETWORK), _NETWORK, "1", MemoryTransport(), Serde(LocalIds()), "")
         self._context.transport.ensure_topics(TOPICS)
-        sync = TwinSync(self.topology, self._context.serde)
-        self._governance, self._state = sync.governance, state or sync.initial().governance
+        self._governance = EpochGovernance(self.topology, self._context.serde)
+        self._state = state or self._governance.initial()
         self._reader = EpochReader(self._context.transport, self._context.serde, _NETWORK, "simulated")
         self._reader.start({}, None)
 

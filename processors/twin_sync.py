@@ -111,7 +111,7 @@ class TwinSync:
         twin_settings: TwinSettings | None = None,
         region: str | None = None,
     ) -> None:
-        regions = regions_of(topology)
+        self.regions = regions = regions_of(topology)
         self.shard = shard_of(topology, region or regions[0])
         self.topology = self.shard.topology
         scope = scope_of(topology, self.shard) if len(regions) > 1 else None

@@ -13,8 +13,8 @@ from schemas.topology import Topology
 from twin_core.exceptions import UnknownObject
 from twin_core.network import Network
 
-# Hops of the neighbour graph. With two, predictions of owned cells differ from the whole network's twin by less than
-# a few percent (tests/integration/test_regions.py measures it).
+# Hops of the neighbour graph. With two, predictions of own cells differ from the whole network's twin by less than half
+# a percent (docs/benchmarks.md).
 HALO_HOPS = 2
 
 

@@ -16,7 +16,6 @@ from twin_core.exceptions import InvalidConfiguration
 from twin_core.kpis import KPIS, THROUGHPUT, USERS, kpi_index, kpis_of
 from twin_core.physics import Physics, corrected_rsrp
 from twin_core.scenarios import Scenarios
-from twin_core.slices import Ratios
 from twin_core.twin import Twin
 
 Tensor = torch.Tensor
@@ -186,12 +185,30 @@ class _RollOut:
             backlog: Tensor | None = None
             for start, end in _segments(up):
                 physics = radio.physics(rows[0], up[start])
-                backlog = self._span(rows, start, end, before, physics, demand, users, backlog, configuration.ratios)
+                backlog = self._span(rows, start, end, before, physics, demand, users, backlog)[:, -1]
                 before = physics
+        everything = slice(None)
+        self._share(everything, everything, configuration)
         return self._trajectory
 
+    def _share(self, rows: slice, periods: slice, configuration: Configuration) -> None:
+        """Slices' KPIs of some scenarios and periods, once those of whole cells are there."""
+        twin = self.twin
+        if not twin.network.slices:
+            return
+        up = self.scenarios.cell_up[rows, periods]
+        blocks = twin.network.prbs * (configuration.active & twin.environment.in_service & up)
+        here = (rows, periods)
+        self._kpis[here], self._network[here] = twin.slices.extend(
+            self._kpis[here][..., : len(KPIS), :], self._network[here][..., : len(KPIS)],
+            configuration.ratios, twin.configuration.ratios, blocks,
+        )  # fmt: skip
+
     def controlled(self, control: Control) -> Trajectory:
-        """A control that looks at each period before the next: scenario by scenario, period by period."""
+        """A control that looks at each period before the next, scenario by scenario.
+
+        What holds is rolled out to the end at once; where the control then changes it, the rest is done again.
+        """
         radios: dict[int, _Radio] = {}
         for row in range(len(self.scenarios)):
             course = control.begin()
@@ -199,14 +216,21 @@ class _RollOut:
             up = self.scenarios.cell_up[row]
             before: Physics | None = None
             backlog: Tensor | None = None
-            for t in range(self.scenarios.horizon):
-                configuration = course.configuration(t, self._kpis[row, t - 1] if t else None)
+            configuration, t = course.configuration(0, None), 0
+            while t < self.scenarios.horizon:
                 # The radio keeps its configuration, so that an id is never another's.
                 if id(configuration) not in radios:
                     radios[id(configuration)] = _Radio(self, configuration)
+                end = next(e for s, e in _segments(up) if s <= t < e)
                 physics = radios[id(configuration)].physics(row, up[t])
-                backlog = self._span([row], t, t + 1, before, physics, demand, users, backlog, configuration.ratios)
-                before = physics
+                course_of_backlog = self._span([row], t, end, before, physics, demand, users, backlog)
+                self._share(slice(row, row + 1), slice(t, end), configuration)
+                start, held = t, configuration
+                while t < end and configuration is held:
+                    t += 1
+                    if t < self.scenarios.horizon:
+                        configuration = course.configuration(t, self._kpis[row, t - 1])
+                before, backlog = physics, course_of_backlog[:, t - 1 - start]
         return self._trajectory
 
     def _blocks(self) -> Iterator[list[int]]:
@@ -248,9 +272,8 @@ class _RollOut:
         demand: Tensor,
         users: Tensor,
         backlog: Tensor | None,
-        ratios: Ratios,
     ) -> Tensor:
-        """Periods over which nothing changes but demand; the backlog after them."""
+        """Periods over which nothing changes but demand; the backlog ([S, T, C]) after each."""
         here, there, where = demand[:, start:end], users[:, start:end], torch.tensor(rows)
         if before is not None and backlog is not None and before is not physics:
             backlog = _moved(backlog, before, physics, here[:, 0])
@@ -259,14 +282,11 @@ class _RollOut:
         if self.correction is not None:
             on_air = physics.on_air.to(self.device)
             by_cell, whole = self.correction(by_cell, whole, physics.cells, on_air, self.ahead[start:end])
-        blocks = self.twin.network.prbs * physics.on_air
-        fitted = self.twin.configuration.ratios
-        by_cell, whole = self.twin.slices.extend(by_cell, whole, ratios, fitted, blocks)
-        self._kpis[where, start:end] = by_cell.to("cpu", torch.float64)
-        self._network[where, start:end] = whole.to("cpu", torch.float64)
+        self._kpis[where, start:end, : len(KPIS)] = by_cell.to("cpu", torch.float64)
+        self._network[where, start:end, : len(KPIS)] = whole.to("cpu", torch.float64)
         self._converged[where] &= loads.converged
         self._iterations[where] = self._iterations[where].clamp_min(loads.iterations)
-        return loads.backlog_kbps[:, -1]
+        return loads.backlog_kbps
 
 
 def _segments(up: Tensor) -> Iterator[tuple[int, int]]:

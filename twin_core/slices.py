@@ -236,7 +236,7 @@ class SliceState:
         ratios, fitted
             What holds, and what was in force when the cells' KPIs were fitted.
         blocks
-            [C] resource blocks on the air.
+            [..., C] resource blocks on the air.
         """
         if not self._slices:
             return cells, network
@@ -285,7 +285,7 @@ def _changed(
     wanted = network[..., 2] / (1 - network[..., 5]).clamp_min(1e-3)
     known = torch.where(cells[..., 1, :].isnan(), 0.0, cells[..., 3, :])
     cells[..., 1, :] *= quicker
-    network[..., 0] -= 100 * ((load - after) * blocks).sum(dim=-1) / blocks.sum().clamp_min(1)
+    network[..., 0] -= 100 * ((load - after) * blocks).sum(dim=-1) / blocks.sum(dim=-1).clamp_min(1)
     network[..., 1] = (cells[..., 1, :].nan_to_num() * known).sum(dim=-1) / known.sum(dim=-1)
     network[..., 2] -= lost.sum(dim=-1)
     network[..., 5] = (network[..., 5] + lost.sum(dim=-1) / wanted.clamp_min(1e-9)).clamp_max(1.0)

@@ -119,16 +119,8 @@ class FeatureLane:
 
     def _report(self, connection: Connection, end_ms: int) -> None:
         """The role has finished what all its partitions have."""
-        network_id = self._context.network_id
-        if self._partition is not None:
-            progress.report(connection, network_id, f"{ROLE}/{self._partition}", end_ms)
-            reached = progress.reached(connection, network_id)
-            each = [reached.get(f"{ROLE}/{p}") for p in range(self._partitions)]
-            known = [at for at in each if at is not None]
-            if len(known) < self._partitions:
-                return
-            end_ms = min(known)
-        progress.report(connection, network_id, ROLE, end_ms)
+        parts = [str(p) for p in range(self._partitions)]
+        progress.report_part(connection, self._context.network_id, ROLE, str(self._partition or 0), parts, end_ms)
 
 
 def _windows(context: Context, topology: Topology) -> WindowSpec:

@@ -51,6 +51,7 @@ from loops.inner.verify import drive
 from schemas.strategies import Strategy
 from schemas.topics import STRATEGIES, TOPICS
 from schemas.twin import TwinUpdate
+from twin_core.regions import Shard, regions_of, shard_of
 
 NAME = "inner"
 _AFTER = "twin"  # the role whose periods are followed
@@ -87,6 +88,7 @@ class InnerRole:
 
     def __init__(self, context: Context, agents: Panel) -> None:
         self._context, self._agents = context, agents
+        self._regions: tuple[str, ...] = (context.region,)
         self._log = structlog.get_logger().bind(role=NAME, network=context.network_id, region=context.region)
 
     def run(self, stop: threading.Event) -> None:
@@ -107,8 +109,14 @@ class InnerRole:
             publisher = stack.enter_context(closing(OutboxPublisher(context, NAME)))
             inbox = Inbox(context, STRATEGIES, Strategy, f"{NAME}-{context.region}", database)
             schedule = Schedule(context.settings.inner.schedule, topology, context.region)
-            proposals = Proposals(context, NAME, self._agents, schedule, stack.enter_context(closing(inbox)))
-            work = _Work(context, database, proposals, stack.enter_context(ShardQueue(context, NAME)))
+            self._regions = regions_of(topology)
+            shard = shard_of(topology, context.region)
+            proposals = Proposals(
+                context, self._part, self._agents, schedule, stack.enter_context(closing(inbox)), shard
+            )
+            work = _Work(
+                context, database, proposals, stack.enter_context(ShardQueue(context, NAME)), self._regions, shard
+            )
             watch = stack.enter_context(progress.ProgressWatch(context.database_url))
             publisher.publish(database)
             while not stop.is_set():
@@ -126,7 +134,7 @@ class InnerRole:
         """The revision to work on next, None if there is none yet."""
         context = self._context
         with database.transaction() as connection:
-            done = progress.reached(connection, context.network_id).get(NAME, -1)
+            done = progress.reached(connection, context.network_id).get(self._part, -1)
         try:
             watch.wait(context.network_id, [_AFTER], done + 1, _LOOK_AGAIN_S)
         except ProgressTimeout:
@@ -135,12 +143,24 @@ class InnerRole:
             in_order = NAME in context.settings.lockstep.roles
             return next_revision(connection, context.network_id, context.region, done, newest=not in_order)
 
+    @property
+    def _part(self) -> str:
+        return progress.part_of(NAME, self._context.region, self._regions)
+
 
 class _Work:
     """Steps 1 to 3."""
 
-    def __init__(self, context: Context, database: Database, proposals: Proposals, queue: ShardQueue) -> None:
-        self._context, self._database = context, database
+    def __init__(
+        self,
+        context: Context,
+        database: Database,
+        proposals: Proposals,
+        queue: ShardQueue,
+        regions: tuple[str, ...],
+        shard: Shard,
+    ) -> None:
+        self._context, self._database, self._regions, self._shard = context, database, regions, shard
         self._proposals, self._queue = proposals, queue
         self._twins = PostgresTwins(database, kept=2)
         self._log = structlog.get_logger().bind(role=NAME, network=context.network_id, region=context.region)
@@ -152,7 +172,7 @@ class _Work:
             revision = revision_to_fork(connection, context.network_id, context.region, update.revision)
         twin = self._twins.load(context.network_id, context.region, revision)
         with self._database.transaction() as connection:
-            sight = sight_of(connection, twin, context.region, update.period_end_ms)
+            sight = sight_of(connection, twin, context.region, update.period_end_ms, self._shard)
             jobs = [self._job(s, sight) for s in self._proposals.of_period(connection, sight, update)]
             for job in jobs:
                 open_job(connection, job, update.period_end_ms)
@@ -184,7 +204,9 @@ class _Work:
             for conflict in found.conflicts:
                 save_conflict(connection, NAME, context.network_id, context.region, conflict, update.period_end_ms)
             cancel_other_jobs(connection, context.network_id, context.region)
-            progress.report(connection, context.network_id, NAME, update.period_end_ms)
+            progress.report_part(
+                connection, context.network_id, NAME, context.region, self._regions, update.period_end_ms
+            )
         self._tell([*verifications, *found.joint])
         context.after_step(NAME, 3, update.period_end_ms)
         return True

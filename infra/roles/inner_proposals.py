@@ -16,9 +16,11 @@ from infra.storage.strategies import last_child, take_in, verifying
 from loops.agents.standing import due
 from loops.alerts.events import Kind, alert
 from schemas.levers import LEVERS
+from schemas.names import cell_of
 from schemas.strategies import Strategy
 from schemas.twin import TwinUpdate
 from twin_core.exceptions import TwinError
+from twin_core.regions import Shard
 
 
 class Proposals:
@@ -27,16 +29,26 @@ class Proposals:
     Parameters
     ----------
     role
-        In whose name strategies are taken in.
+        In whose name strategies are taken in, and whose progress counts.
     agents
         Who is asked every period.
     inbox
         What others hand in on `strategies.proposed`.
+    shard
+        The region's cells.
     """
 
-    def __init__(self, context: Context, role: str, agents: Panel, schedule: Schedule, inbox: Inbox[Strategy]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        role: str,
+        agents: Panel,
+        schedule: Schedule,
+        inbox: Inbox[Strategy],
+        shard: Shard,
+    ) -> None:
         self._context, self._role = context, role
-        self._agents, self._schedule, self._inbox = agents, schedule, inbox
+        self._agents, self._schedule, self._inbox, self._shard = agents, schedule, inbox, shard
         self._log = structlog.get_logger().bind(role=role, network=context.network_id, region=context.region)
 
     def save(self, connection: Connection) -> None:
@@ -99,7 +111,9 @@ class Proposals:
         context = self._context
         done = progress.reached(connection, context.network_id).get(self._role, -1)
         before = revision_at(connection, context.network_id, context.region, done)
-        return self._schedule.between(before, update.revision, update.period_end_ms)
+        due = self._schedule.between(before, update.revision, update.period_end_ms)
+        # Of a network in several regions each is handed in where its first change is.
+        return [s for s in due if cell_of(s.all_changes[0].object) in self._shard.owned]
 
     def _ask(self, connection: Connection, sight: Sight) -> list[Strategy]:
         """What agents propose. They are not asked before the twin is worth it: nothing could be concluded."""

@@ -1,6 +1,7 @@
 """What the inner loop sees of a period: the twin, how it predicted lately, and what agents remember."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +13,13 @@ from infra.storage.strategies import attempts, locked_cells
 from infra.storage.timeseries import read_kpis
 from loops.agents.agent import NetworkView
 from loops.agents.view import view_of
-from loops.inner.evidence import Basis
-from loops.inner.trust import basis_of, by_cell
+from loops.inner.evidence import Basis, Problem
+from loops.inner.trust import basis_of, by_cell, touched
+from schemas.ndt import Layer
 from schemas.strategies import Strategy
 from schemas.twin import TwinUpdate
 from twin_core.kpis import POWER, PRB, kpis_of
+from twin_core.regions import Shard
 from twin_core.twin import Twin
 
 Array = NDArray[np.float64]
@@ -36,6 +39,8 @@ class Sight(NamedTuple):
         KPI to [n, C], oldest first; NaN where missing. Power is shared among a managed element's cells.
     newest_ms
         End of the newest period that the database knows.
+    halo
+        Cells of the twin that other regions own: nobody here touches them.
     """
 
     twin: Twin
@@ -43,10 +48,15 @@ class Sight(NamedTuple):
     observed: Mapping[str, Array]
     residuals: Mapping[str, Array]
     newest_ms: int
+    halo: frozenset[str] = frozenset()
 
     def basis(self, strategy: Strategy) -> Basis:
         """What a verdict on a strategy rests on."""
-        return basis_of(self.twin, self.newest_ms, self.residuals, strategy, self.silent)
+        basis = basis_of(self.twin, self.newest_ms, self.residuals, strategy, self.silent)
+        if theirs := sorted(touched(strategy) & self.halo):
+            text = f"it changes cells of another region, of which this twin knows too little: {', '.join(theirs)}"
+            basis = replace(basis, problems=(*basis.problems, Problem(text, Layer.ALGORITHM)))
+        return basis
 
     @property
     def silent(self) -> list[str]:
@@ -63,13 +73,13 @@ class Sight(NamedTuple):
             self.twin,
             self.region,
             {kpi: smoothed(values) for kpi, values in self.observed.items()},
-            locked_cells(connection, network_id),
+            locked_cells(connection, network_id) | self.halo,
             attempts(connection, network_id, self.region, self.twin.period_end_ms),
         )
 
 
-def sight_of(connection: Connection, twin: Twin, region: str, newest_ms: int) -> Sight:
-    """Look at the periods up to a twin's own."""
+def sight_of(connection: Connection, twin: Twin, region: str, newest_ms: int, shard: Shard | None = None) -> Sight:
+    """Look at the periods up to a twin's own; without a shard all of its cells are the region's own."""
     topology = twin.network.topology
     after_ms = twin.period_end_ms - _RESIDUAL_PERIODS * topology.granularity_s * 1000
     kpis = kpis_of(twin.network)
@@ -89,7 +99,7 @@ def sight_of(connection: Connection, twin: Twin, region: str, newest_ms: int) ->
     residuals = {kpi: observed[kpi] - predicted[kpi] for kpi in kpis}
     residuals[POWER] = by_cell(residuals[POWER], twin)
     observed[POWER] = by_cell(observed[POWER], twin)
-    return Sight(twin, region, observed, residuals, newest_ms)
+    return Sight(twin, region, observed, residuals, newest_ms, shard.halo if shard else frozenset())
 
 
 def smoothed(values: Array) -> Array:

@@ -48,6 +48,7 @@ from schemas.topics import TOPICS
 from schemas.topology import Topology
 from schemas.twin import TwinUpdate
 from twin_core.memory import REMEMBERED
+from twin_core.regions import regions_of, shard_of
 from twin_core.twin import Twin
 
 NAME = "learn"
@@ -71,6 +72,7 @@ class LearnRole:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._regions: tuple[str, ...] = (context.region,)
         self._log = structlog.get_logger().bind(role=NAME, network=context.network_id, region=context.region)
 
     def run(self, stop: threading.Event) -> None:
@@ -89,6 +91,8 @@ class LearnRole:
             context.transport.ensure_topics(TOPICS)
             publisher = stack.enter_context(closing(OutboxPublisher(context, NAME)))
             watch = stack.enter_context(progress.ProgressWatch(context.database_url))
+            self._regions = regions_of(topology)
+            topology = shard_of(topology, context.region).topology
             work = _Work(context, topology, database, self._restore(database, topology))
             publisher.publish(database)
             if work.learned_ms:
@@ -135,7 +139,8 @@ class LearnRole:
 
     def _report(self, database: Database, period_end_ms: int) -> None:
         with database.transaction() as connection:
-            progress.report(connection, self._context.network_id, NAME, period_end_ms)
+            network_id, region = self._context.network_id, self._context.region
+            progress.report_part(connection, network_id, NAME, region, self._regions, period_end_ms)
 
 
 class _Work:

@@ -196,7 +196,7 @@ class _Work:
         """Plans for verdicts that approve and have none yet."""
         context, steps = self._context, []
         for strategy, report, judged_by in approved_without_plan(connection, context.network_id, inputs.period_end_ms):
-            known = self._sight.known_at(connection, report.revisions.get(context.region, -1)).configuration
+            known = self._sight.known_at(connection, report.revisions).configuration
             guards = judged_by or in_force(strategy.guards, context.settings.inner.design.guards)
             try:
                 plan = plan_from(strategy, report, guards, self._graph, known or inputs.actual, inputs.period_end_ms)

@@ -15,7 +15,9 @@ from loops.outer.inputs import Inputs
 from loops.outer.plan import Attribute, Plan
 from loops.outer.settings import OuterSettings
 from processors.twin_sync import TwinSync
+from schemas.names import managed_element_of
 from schemas.topology import Topology
+from twin_core.regions import regions_of
 
 _LOAD = "RRU.PrbTotDl"
 # The network's load of one period is noisy; the verdict's range is one of means.
@@ -45,7 +47,11 @@ class Sight:
 
     def __init__(self, context: Context, topology: Topology, policy: OuterSettings) -> None:
         self._context, self._topology, self._policy = context, topology, policy
-        self._sync = TwinSync(topology, context.serde, context.settings.twin.governance, context.settings.twin.core)
+        settings = context.settings.twin
+        self._syncs = {
+            region: TwinSync(topology, context.serde, settings.governance, settings.core, region)
+            for region in regions_of(topology)
+        }
 
     def of_period(self, connection: Connection, period_end_ms: int, plans: list[Plan]) -> Inputs:
         """Inputs at the end of a period.
@@ -54,14 +60,15 @@ class Sight:
         periods whose snapshot was kept.
         """
         context = self._context
-        revision = latest_revision(connection, context.network_id, context.region, period_end_ms)
-        current = revision is not None and revision.period_end_ms == period_end_ms
-        known = self.known_at(connection, revision.revision) if current and revision else NOTHING
+        latest = {r: latest_revision(connection, context.network_id, r, period_end_ms) for r in self._syncs}
+        now = {r: update for r, update in latest.items() if update and update.period_end_ms == period_end_ms}
+        current = len(now) == len(self._syncs)
+        known = self.known_at(connection, {r: u.revision for r, u in now.items()}) if current else NOTHING
         history = self._history(connection, period_end_ms, plans)
         return Inputs(
             period_end_ms=period_end_ms,
             granularity_ms=self._topology.granularity_s * 1000,
-            gate_open=bool(current and revision and revision.gate_open),
+            gate_open=current and all(update.gate_open for update in now.values()),
             load_pct=load_of(history),
             history=history,
             actual=known.configuration,
@@ -69,20 +76,29 @@ class Sight:
             hurt=hurt_parents(connection, context.network_id),
         )
 
-    def known_at(self, connection: Connection, revision: int) -> Known:
-        """What the network had reported by a revision; nothing if its snapshot is not kept."""
-        context = self._context
-        try:
-            store = PostgresSnapshotStore(lambda: connection)
-            saved = store.load(f"{context.network_id}|{context.region}", revision)
-        except KeyError:
-            return NOTHING
-        state = self._sync.load(saved.payload)
-        in_service = state.twin.environment.in_service.tolist()
-        return Known(
-            {key: entry.value for key, entry in state.governance.configuration.items()},
-            frozenset(c for c, up in zip(self._topology.cell_names, in_service, strict=True) if not up),
-        )
+    def known_at(self, connection: Connection, revisions: Mapping[str, int]) -> Known:
+        """What the network had reported by these revisions of its regions, each of its own cells.
+
+        Of regions that are not named, or whose snapshot is not kept, nothing is known.
+        """
+        configuration: dict[Attribute, float | str] = {}
+        out_of_service: set[str] = set()
+        store = PostgresSnapshotStore(lambda: connection)
+        for region, revision in revisions.items():
+            if region not in self._syncs:
+                continue
+            try:
+                saved = store.load(f"{self._context.network_id}|{region}", revision)
+            except KeyError:
+                continue
+            sync = self._syncs[region]
+            state, elements = sync.load(saved.payload), sync.shard.elements
+            entries = state.governance.configuration.items()
+            configuration |= {key: entry.value for key, entry in entries if managed_element_of(key[0]) in elements}
+            in_service = state.twin.environment.in_service.tolist()
+            down = {cell for cell, up in zip(sync.topology.cell_names, in_service, strict=True) if not up}
+            out_of_service |= down & sync.shard.owned
+        return Known(configuration, frozenset(out_of_service))
 
     def _history(self, connection: Connection, period_end_ms: int, plans: list[Plan]) -> KpiHistory:
         pushed = [p.first_push_ms for p in plans if p.first_push_ms is not None]

@@ -26,6 +26,7 @@ from typing import NamedTuple
 import structlog
 import torch
 
+from infra.exceptions import SettingsError
 from infra.metrics import EVENTS, FIDELITY, GATE_OPEN, REPLAY_MISMATCHES, REVISION, STEP_SECONDS
 from infra.roles.base import Context, keep_trying, stand_by
 from infra.roles.publishing import OutboxPublisher
@@ -41,11 +42,13 @@ from processors.promotions import PromotionReader, models_of
 from processors.refusals import send_refusals
 from processors.twin_sync import Revision, TwinState, TwinSync
 from schemas.topics import TOPICS, TWIN_UPDATES
+from schemas.topology import Topology
 from schemas.twin import TwinUpdate
 from streams.exceptions import CommitFailed
 from streams.frontier import Frontier, from_records
 from streams.snapshots import Snapshot
 from streams.transport import Producer
+from twin_core.exceptions import UnknownObject
 
 NAME = "twin"
 _POLL_S = 0.5
@@ -93,7 +96,7 @@ class TwinRole:
             if topology is None:
                 return
             context.transport.ensure_topics(TOPICS)
-            sync = TwinSync(topology, context.serde, settings.governance, settings.core)
+            sync = sync_of(context, topology)
             reader = stack.enter_context(
                 closing(
                     EpochReader(
@@ -168,14 +171,16 @@ class TwinRole:
         with database.transaction() as connection:
             row = find_one(connection, "revisions", key)
             save_revision(connection, update)
-            write_kpi_rows(connection, revision, context.network_id, new=row is None)
+            write_kpi_rows(connection, revision, context.network_id, sync.shard, new=row is None)
             if snapshot_due:
                 store = PostgresSnapshotStore(lambda: connection)
                 payload = sync.dump(revision.state)
                 store.save(state_name(context), Snapshot(update.revision, revision.epoch.frontier, payload))
                 store.prune(state_name(context), settings.keep_snapshots)
             outbox.enqueue(connection, NAME, TWIN_UPDATES.name, TWIN_UPDATES.key_of(update), update, update.event_id)
-            progress.report(connection, context.network_id, NAME, update.period_end_ms)
+            progress.report_part(
+                connection, context.network_id, NAME, context.region, sync.regions, update.period_end_ms
+            )
         return update, None if row is None else str(row["state_hash"])
 
     def _promotions(self) -> PromotionReader:
@@ -229,6 +234,21 @@ class TwinRole:
 
     def _done(self, step: int, epoch: Epoch) -> None:
         self._context.after_step(NAME, step, epoch.barrier.period_end_ms)
+
+
+def sync_of(context: Context, topology: Topology) -> TwinSync:
+    """The operator of the context's region.
+
+    Raises
+    ------
+    SettingsError
+        If the network has no such region.
+    """
+    settings = context.settings.twin
+    try:
+        return TwinSync(topology, context.serde, settings.governance, settings.core, context.region)
+    except UnknownObject as error:
+        raise SettingsError(str(error), "correct TWINLOOP_REGION") from None
 
 
 def group_of(context: Context) -> str:

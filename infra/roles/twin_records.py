@@ -8,6 +8,7 @@ from processors.twin_sync import Revision
 from schemas.twin import KpiFidelity, TwinUpdate
 from streams.frontier import from_keys, to_records
 from twin_core.kpis import POWER, kpis_of
+from twin_core.regions import Shard
 
 # Fidelity is never below -1, so that a gate there blocks nothing: the KPI is only reported.
 _NO_GATE = -1.0
@@ -36,35 +37,36 @@ def update_of(revision: Revision, network_id: str, region: str) -> TwinUpdate:
     )
 
 
-def write_kpi_rows(connection: Connection, revision: Revision, network_id: str, *, new: bool) -> None:
-    """Rows of observed KPIs beside what the twin had predicted of the period.
+def write_kpi_rows(connection: Connection, revision: Revision, network_id: str, shard: Shard, *, new: bool) -> None:
+    """Rows of observed KPIs of a region's own cells beside what the twin had predicted of the period.
 
     One row per cell, and per managed element for what is reported per element (PEE.AvgPower).
     """
     network, seen = revision.twin.network, revision.observation
-    cells = network.topology.cell_names
+    cells = [cell for cell in network.cells if cell in shard.owned]
+    own = [network.cell_index(cell) for cell in cells]
     kpis = [*(kpi for kpi in kpis_of(network) if kpi != POWER), *_OBSERVED_ONLY]
-    unpredicted = np.full(len(cells), np.nan)
+    unpredicted = np.full(len(network.cells), np.nan)
     write_kpis(
         connection,
         network_id,
         seen.period_end_ms,
         cells,
         kpis,
-        observed=np.stack([seen.counter(kpi, len(cells)) for kpi in kpis], axis=1),
-        predicted=np.stack([revision.predicted.get(kpi, unpredicted) for kpi in kpis], axis=1),
+        observed=np.stack([seen.counter(kpi, len(network.cells))[own] for kpi in kpis], axis=1),
+        predicted=np.stack([revision.predicted.get(kpi, unpredicted)[own] for kpi in kpis], axis=1),
         new=new,
     )
-    elements = network.topology.managed_elements
-    power = np.zeros(len(elements))
+    power = np.zeros(len(network.elements))
     np.add.at(power, network.element_of.numpy(), revision.predicted[POWER])
+    mine = [e for e, name in enumerate(network.elements) if name in shard.elements]
     write_kpis(
         connection,
         network_id,
         seen.period_end_ms,
-        elements,
+        [network.elements[e] for e in mine],
         [POWER],
-        observed=seen.element_power_w[:, None],
-        predicted=power[:, None],
+        observed=seen.element_power_w[mine, None],
+        predicted=power[mine, None],
         new=new,
     )

@@ -25,7 +25,7 @@ from infra.metrics import SHARDS, STEP_SECONDS
 from infra.roles.base import Context, keep_trying
 from infra.storage.exceptions import UnknownRevision
 from infra.twin_source import PostgresTwins
-from loops.inner.evaluate import evaluate, failed
+from loops.inner.evaluate import Baselines, evaluate, failed
 from loops.inner.ports import TwinSource
 from processors.exceptions import ProcessorError
 from schemas.ndt import NdtShard, NdtShardResult
@@ -66,7 +66,7 @@ class WorkerRole:
     name = NAME
 
     def __init__(self, context: Context) -> None:
-        self._context = context
+        self._context, self._baselines = context, Baselines()
         self._worker = f"{socket.gethostname()}-{os.getpid()}-{threading.get_native_id()}"
         self._log = structlog.get_logger().bind(role=NAME, worker=self._worker)
 
@@ -136,7 +136,8 @@ class WorkerRole:
         except (UnknownRevision, TwinError, ProcessorError) as error:
             return failed(shard, self._worker, str(error))
         self._done(2)
-        result = evaluate(shard, twin, self._worker, self._context.settings.worker.device)
+        device = self._context.settings.worker.device
+        result = evaluate(shard, twin, self._worker, device, baselines=self._baselines)
         self._done(3)
         return result
 

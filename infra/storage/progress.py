@@ -29,6 +29,37 @@ def report(connection: Connection, network_id: str, role: str, period_end_ms: in
     )
 
 
+def part_of(role: str, part: str, parts: Collection[str]) -> str:
+    """Under which name a part of a role reports: its own, or the role's where there is one part alone.
+
+    >>> part_of("twin", "1", ["1"]), part_of("twin", "2", ["1", "2"])
+    ('twin', 'twin/2')
+    """
+    return role if len(parts) < 2 else f"{role}/{part}"
+
+
+def report_part(
+    connection: Connection, network_id: str, role: str, part: str, parts: Collection[str], period_end_ms: int
+) -> None:
+    """Say that one part of a role has finished a period; the role has finished what all its parts have.
+
+    Parameters
+    ----------
+    part, parts
+        Partitions or regions: this one, and all.
+    """
+    report(connection, network_id, part_of(role, part, parts), period_end_ms)
+    if len(parts) < 2:
+        return
+    # Parts report in transactions of their own: the lock lets the later one see the earlier.
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"progress|{network_id}|{role}",))
+    at = reached(connection, network_id)
+    each = [at.get(part_of(role, one, parts)) for one in parts]
+    known = [end for end in each if end is not None]
+    if len(known) == len(parts):
+        report(connection, network_id, role, min(known))
+
+
 def reached(connection: Connection, network_id: str) -> dict[str, int]:
     """Last finished period of each role that has finished one."""
     rows = connection.execute("SELECT role, period_end_ms FROM progress WHERE network_id = %s", (network_id,))

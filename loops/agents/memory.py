@@ -27,7 +27,7 @@ class Pauses:
         How long a setback makes the next steps smaller.
     """
 
-    between: float = 5
+    between: float = 8
     done: float = 10
     refused: float = 20
     undecided: float = 12

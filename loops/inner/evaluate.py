@@ -1,6 +1,7 @@
 """What a worker does with a shard: roll the present configuration and the candidate over the same scenarios."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +17,7 @@ from twin_core.control import control_of, locked_by
 from twin_core.exceptions import TwinError
 from twin_core.kpis import KPIS, kpis_of
 from twin_core.rollout import Trajectory, rollout
+from twin_core.scenarios import Scenarios
 from twin_core.twin import Twin
 
 Timer = Callable[[], float]
@@ -29,6 +31,7 @@ def evaluate(
     worker: str,
     device: torch.device | str = "cpu",
     timer: Timer = time.perf_counter,
+    baselines: "Baselines | None" = None,
 ) -> NdtShardResult:
     """Compute a shard. What cannot be computed is a result with its error.
 
@@ -42,6 +45,8 @@ def evaluate(
         The revision that the shard names.
     timer
         Seconds of any clock.
+    baselines
+        Remembers roll-outs of the present configuration from shard to shard; without it none is.
     """
     began = timer()
     try:
@@ -50,7 +55,8 @@ def evaluate(
         )
         control = control_of(twin, shard.strategy)
         ahead = None if isinstance(control, Configuration) else control.ahead(scenarios.horizon)
-        base, candidate = (rollout(twin, c, scenarios, device, ahead) for c in (twin.configuration, control))
+        base = (baselines or Baselines(0)).of(shard, twin, scenarios, device, ahead)
+        candidate = rollout(twin, control, scenarios, device, ahead)
         problem = _unusable(base)
     except (LoopError, TwinError) as error:
         problem = str(error)
@@ -73,6 +79,37 @@ def evaluate(
             "breached": breached,
         }
     )
+
+
+class Baselines:
+    """The latest roll-outs of present configurations.
+
+    All jobs on a revision draw the same scenarios, so that strategies verified together, alone and in pairs, have their
+    baseline in common.
+
+    Parameters
+    ----------
+    kept
+        Shards.
+    """
+
+    def __init__(self, kept: int = 32) -> None:
+        self._kept = kept
+        # With the twin, so that its id is no other's as long as this is kept.
+        self._found: OrderedDict[tuple[object, ...], tuple[Twin, Trajectory]] = OrderedDict()
+
+    def of(
+        self, shard: NdtShard, twin: Twin, scenarios: Scenarios, device: torch.device | str, ahead: torch.Tensor | None
+    ) -> Trajectory:
+        """Of a shard's scenarios, computed unless it was lately."""
+        drawn = (shard.seed, shard.first_scenario, tuple(shard.scenario_classes), shard.scenario_design)
+        key = (id(twin), *drawn, shard.horizon_periods, str(device), None if ahead is None else tuple(ahead.tolist()))
+        if key not in self._found:
+            self._found[key] = twin, rollout(twin, twin.configuration, scenarios, device, ahead)
+            while len(self._found) > max(self._kept, 1):
+                self._found.popitem(last=False)
+        self._found.move_to_end(key)
+        return self._found[key][1]
 
 
 def failed(shard: NdtShard, worker: str, error: str, compute_s: float = 0.0) -> NdtShardResult:

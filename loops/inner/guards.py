@@ -34,7 +34,7 @@ def load_guards(path: Path | None = None) -> list[Guard]:
     Examples
     --------
     >>> [label(g) for g in load_guards()][-1]
-    'cell RRU.PrbTotDl <= 90 (20 %)'
+    'cell DRB.RlcSduDelayDl.2-000001 <= 50 (50 %)'
     """
     if path is None:
         return list(_default_guards())

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 
 from loops.inner.coordinator import Patience, Verification
-from loops.inner.evaluate import evaluate
+from loops.inner.evaluate import Baselines, evaluate
 from loops.inner.evidence import Basis
 from loops.inner.ports import ResultSource, ShardQueue
 from loops.inner.sharding import Job
@@ -99,7 +99,7 @@ class LocalWorkers:
     """
 
     def __init__(self, twins: Mapping[int, Twin], device: torch.device | str = "cpu") -> None:
-        self._twins, self._device = twins, device
+        self._twins, self._device, self._baselines = twins, device, Baselines()
         self._waiting: deque[NdtShard] = deque()
 
     def send(self, shards: Sequence[NdtShard]) -> None:
@@ -111,7 +111,8 @@ class LocalWorkers:
         if not self._waiting:
             return []
         shard = self._waiting.popleft()
-        return [evaluate(shard, self._twins[shard.revision], "local", self._device)]
+        twin = self._twins[shard.revision]
+        return [evaluate(shard, twin, "local", self._device, baselines=self._baselines)]
 
 
 def verify_here(job: Job, basis: Basis, twin: Twin, device: torch.device | str = "cpu") -> NdtReport:

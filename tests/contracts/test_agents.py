@@ -120,7 +120,7 @@ def test_a_cell_that_a_diagnosis_blames_is_left_out_and_the_others_are_not(agent
     found = Diagnosis(
         layer=Layer.ALGORITHM, change_id=blamed.change_id, change=f"{blamed.attribute} of {blamed.object}", summary="x"
     )
-    soon = later(MIXED, 7, history=(attempt(first, Fate.REFUSED, found),))
+    soon = later(MIXED, 9, history=(attempt(first, Fate.REFUSED, found),))
     memory = Memory(soon, agent.name, Pauses())
     assert memory.rests([cell_of(blamed.object)])
     assert not memory.rests([c for c in cells if c != cell_of(blamed.object)])

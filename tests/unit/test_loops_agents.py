@@ -100,8 +100,8 @@ def test_an_agent_has_one_change_under_way_at_a_time() -> None:
     quiet = view({13: 3.0, 1: 4.0}, others=16.0)
     (first,) = EnergySaving(most=1).propose(quiet)
     assert agent.propose(later(quiet, 30, history=(attempt(first, Fate.OPEN),))) == []
-    assert agent.propose(later(quiet, 4, history=(attempt(first, Fate.REFUSED),))) == []
-    assert agent.propose(later(quiet, 5, history=(attempt(first, Fate.REFUSED),))) != []
+    assert agent.propose(later(quiet, 7, history=(attempt(first, Fate.REFUSED),))) == []
+    assert agent.propose(later(quiet, 8, history=(attempt(first, Fate.REFUSED),))) != []
 
 
 def test_coverage_tilts_up_where_users_hear_little_and_down_where_neighbours_hear_too_much() -> None:

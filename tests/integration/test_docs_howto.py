@@ -14,6 +14,8 @@ from loops.inner.scenarios import load_scenario
 from tests.agent_views import view
 from tests.installed import install
 
+pytestmark = pytest.mark.integration
+
 PAGE = Path("docs/howto_agent.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```$', PAGE, re.DOTALL | re.MULTILINE))
 

@@ -6,6 +6,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.integration
+
 NOTEBOOKS = sorted(Path("docs/notebooks").glob("*.ipynb"))
 
 
