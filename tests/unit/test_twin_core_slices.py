@@ -1,6 +1,7 @@
 """Slices in the twin: how a cell's time is shared, what is learned of it, and what other ratios would change."""
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -59,6 +60,7 @@ def test_without_ratios_everybody_gets_its_part_and_nothing_is_left_idle() -> No
     assert torch.equal(airtime(easy, FREE).given, easy)
 
 
+@lru_cache
 def sliced_twin(periods: int = 6, seed: int = 0) -> Twin:
     """The toy twin with two slices: files take 90 % of the blocks, packets wait a tenth of the time."""
     made = run()

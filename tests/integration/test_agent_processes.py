@@ -15,6 +15,8 @@ from loops.exceptions import UnknownAgent
 from tests.agent_views import later, view
 from tests.installed import install
 
+pytestmark = pytest.mark.integration
+
 AGENTS = """
 import os, sys, time
 from loops.agents.agent import strategy
