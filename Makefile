@@ -15,7 +15,7 @@ demo: $(VENV)/.demo ## Run a live network beside its twin: verify, push, watch, 
 	$(BIN)/twinloop demo
 
 test: lint test-unit ## Lint, types, borders, unit, doctests, contracts, integration and crash tests on real services
-	$(BIN)/pytest -m "(integration or crash) and not full" tests
+	$(BIN)/pytest -n 2 --dist loadfile -m "(integration or crash) and not full" tests
 
 test-unit: $(VENV)/.dev ## Unit and contract tests and doctests, without services
 	$(BIN)/pytest -q -n 2 --dist loadscope -m "not integration and not crash and not full" --doctest-modules tests/unit tests/contracts schemas streams twin_core processors loops

@@ -3,7 +3,7 @@
 Two approved strategies whose areas overlap are verified together as well, over the scenarios that both met alone:
 
 - *direct*: they set the same attribute to different values;
-- *indirect*: one surely takes back a good part of what the other is for;
+- *indirect*: one surely takes back a good part of what the other is for, or together they no longer reach it;
 - *implicit*: each alone does no harm, together they do, or cannot be shown not to.
 
 What is in roll-out stays. A direct conflict goes to the higher priority, then to the earlier. Else the choice is among
@@ -167,6 +167,10 @@ def settle(pair: Pair, joint: Verification | None) -> Conflict | None:
     if indirect is not None:
         objective, detail = indirect
         return conflict(ConflictKind.INDIRECT, chosen, detail, objective.kpi)
+    if joint.report.p_harm_high <= joint.report.alpha:
+        # Together they do no harm, but no longer what the first is for.
+        detail = f"«{second.title}» takes back what «{first.title}» is for: {joint.report.reason}"
+        return conflict(ConflictKind.INDIRECT, chosen, detail, first.objective.kpi)
     kpi, cell = _where(joint)
     detail = f"each alone is approved, together {joint.report.verdict.value.lower()}: {joint.report.reason}"
     return conflict(ConflictKind.IMPLICIT, chosen, detail, kpi, cell)

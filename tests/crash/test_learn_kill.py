@@ -1,5 +1,6 @@
 """A learn role killed with SIGKILL, on real Kafka, registry and PostgreSQL: it learns the same and tells it once."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -89,8 +90,9 @@ def test_killed_after_every_step_it_learns_the_same_and_tells_it_once(
         wait_for(context.database_url, period_end(LAST), role="learn", network_id=network)
     assert learned(context) == killed
 
-    again = [e.event_id for e in events_on(context.transport, context.serde, MODELS, network)][len(told) :]
-    assert set(again) == set(told)
+    # Models lie in several partitions, so that what came later does not stand later.
+    again = Counter(e.event_id for e in events_on(context.transport, context.serde, MODELS, network)) - Counter(told)
+    assert again.keys() == set(told)
     assert len(told) <= len(set(told)) + 1, "at most what was published when it died is told twice, under its id"
     feed.period(LAST + 1, of(network, LAST + 1))
     with running(TwinRole(context)):
