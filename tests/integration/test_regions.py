@@ -1,7 +1,7 @@
 """A network in two regions with a halo, against the same network in one: the same telemetry, the same KPIs.
 
 Stated tolerance: summed over a region's own cells, predictions of each KPI, now and after a change at the border,
-differ from those of the whole network's twin by at most 2 %.
+differ from those of the whole network's twin by at most 5 %.
 """
 
 import json
@@ -28,7 +28,7 @@ from twin_core.twin import Twin
 
 pytestmark = pytest.mark.integration
 
-TOLERANCE = 0.02
+TOLERANCE = 0.05
 COMPARED = (PRB, THROUGHPUT, VOLUME, USERS, POWER)
 SERDE = Serde(LocalIds())
 
