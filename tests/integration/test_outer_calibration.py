@@ -21,7 +21,7 @@ from loops.outer.history import KpiHistory, Series
 from loops.outer.judgement import Decision, Judgement, judge
 from loops.outer.neighbours import NeighbourGraph, neighbour_graph
 from loops.outer.settings import OuterSettings, watches_from
-from schemas.counters import NR_CELL_V1
+from schemas.counters import NR_CELL_SLICES_V1
 
 pytestmark = pytest.mark.full
 
@@ -39,7 +39,7 @@ def run() -> tuple[NeighbourGraph, dict[str, Series]]:
     list(network.start(Start(seed=11, start_time_ms=1_768_244_400_000)))
     topology = network.hello().topology
     cells, elements = topology.cell_names, topology.managed_elements
-    values = {k: np.full((PERIODS, len(cells)), np.nan) for k in NR_CELL_V1.cell}
+    values = {k: np.full((PERIODS, len(cells)), np.nan) for k in NR_CELL_SLICES_V1.cell}
     power = np.full((PERIODS, len(elements)), np.nan)
     for period in range(PERIODS):
         for line in network.step():
@@ -48,7 +48,7 @@ def run() -> tuple[NeighbourGraph, dict[str, Series]]:
             report = json.loads(line.text)
             power[period, elements.index(report["managed_element"])] = report["element_values"][0]
             for cell in report["cells"]:
-                for kpi, value in zip(NR_CELL_V1.cell, cell["values"], strict=True):
+                for kpi, value in zip(NR_CELL_SLICES_V1.cell, cell["values"], strict=True):
                     values[kpi][period, cells.index(cell["cell"])] = np.nan if value is None else value
     series = {k: Series(cells, v) for k, v in values.items()}
     return neighbour_graph(topology), series | {"PEE.AvgPower": Series(elements, power)}
