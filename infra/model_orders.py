@@ -19,7 +19,7 @@ from infra.roles.publishing import OutboxPublisher
 from infra.storage.database import Database
 from infra.storage.models import in_force, load_version, record_decision
 from infra.storage.revisions import latest_revision
-from infra.topologies import find_topology
+from infra.topologies import topology_or_explain
 from loops.learning.track import Action, Decision
 from twin_core.exceptions import InvalidModel
 from twin_core.learned import read_model
@@ -92,9 +92,7 @@ def roll_back(context: Context, model: str, actor: str, reason: str) -> Decision
 def _promote(
     context: Context, database: Database, model: str, version: str, data: bytes, actor: str, reason: str
 ) -> Decision:
-    topology = find_topology(database, context.network_id)
-    if topology is None:
-        raise InfraError(f"network {context.network_id} has told no topology", "check TWINLOOP_NETWORK_ID")
+    topology = topology_or_explain(database, context.network_id)
     with database.transaction() as connection:
         row = in_force(connection, context.network_id, context.region, model)
     parent = row.version if row and row.version != version else (row.parent if row else "")

@@ -8,7 +8,8 @@ from infra.storage.database import Database
 from infra.storage.plans import write_audit
 from infra.storage.rows import find_one
 from infra.storage.strategies import verdict_of
-from infra.verifying import Verified, revision_or_newest, topology_or_explain
+from infra.topologies import topology_or_explain
+from infra.verifying import Verified, revision_or_newest
 from loops.agents.from_file import load_strategy
 from schemas.strategies import Guard, Strategy
 from schemas.topics import STRATEGIES, TOPICS
@@ -35,7 +36,7 @@ def propose(context: Context, path: Path, actor: str) -> Strategy:
         If Kafka does not take it.
     """
     with context.database("propose") as database:
-        topology = topology_or_explain(context, database)
+        topology = topology_or_explain(database, context.network_id)
         update = revision_or_newest(context, database)
         strategy = load_strategy(
             path, topology, proposed_at_ms=update.period_end_ms, revision=update.revision, region=context.region

@@ -22,11 +22,10 @@ from infra.storage.revisions import (
     load_revision,
     revisions_between,
 )
-from infra.topologies import find_topology
+from infra.topologies import topology_or_explain
 from processors.epoch_reader import EpochReader
 from processors.promotions import PromotionReader, models_of
 from processors.twin_sync import Revision, TwinState, TwinSync
-from schemas.topology import Topology
 from schemas.twin import TwinUpdate
 from streams.exceptions import CorruptSnapshot
 from streams.frontier import Frontier, from_records, gap
@@ -202,18 +201,9 @@ def _taken_up(context: Context, first: int, last: int) -> dict[int, Frontier]:
 
 def _sync(context: Context) -> TwinSync:
     settings = context.settings.twin
-    return TwinSync(_topology(context), context.serde, settings.governance, settings.core, context.region)
-
-
-def _topology(context: Context) -> Topology:
     with context.database("replay") as database:
-        topology = find_topology(database, context.network_id)
-    if topology is None:
-        raise ReplayError(
-            f"network {context.network_id} has told no topology",
-            "check TWINLOOP_NETWORK_ID; `twinloop status` lists networks",
-        )
-    return topology
+        topology = topology_or_explain(database, context.network_id)
+    return TwinSync(topology, context.serde, settings.governance, settings.core, context.region)
 
 
 def _snapshot_before(context: Context, sync: TwinSync, revision: int) -> TwinState:

@@ -59,6 +59,17 @@ def followed(
     return twin
 
 
+def run_period(network: ReferenceNetwork, writer: TelemetryWriter, network_id: str) -> None:
+    """Run a network for a granularity period and write what it tells, as the bridge does."""
+    lines = [
+        receive({"topic": told, "event": json.loads(text)}, text.encode(), network_id, Translation(()))
+        for told, text in network.step()
+        if told is not None
+    ]
+    writer.write(lines, network.now_ms)
+    writer.close_period(network.now_ms)
+
+
 class SimulatedNetwork:
     """The reference network, and what a twin sees of it: through governance, with topics in memory.
 
@@ -97,13 +108,7 @@ class SimulatedNetwork:
         writer = TelemetryWriter(self._context, self.topology.granularity_s)
         with closing(writer):
             for _ in range(count):
-                lines = [
-                    receive({"topic": told, "event": json.loads(text)}, text.encode(), _NETWORK, Translation(()))
-                    for told, text in self.network.step()
-                    if told is not None
-                ]
-                writer.write(lines, self.network.now_ms)
-                writer.close_period(self.network.now_ms)
+                run_period(self.network, writer, _NETWORK)
                 yield from self._reader.read(1.0)
 
     def inject(self, fault: str, target: str, after_s: float, duration_s: float, **parameters: float) -> None:

@@ -4,6 +4,7 @@ import threading
 
 import structlog
 
+from infra.exceptions import InfraError
 from infra.storage.database import Database
 from infra.storage.rows import find_one
 from schemas.topology import Topology
@@ -16,6 +17,23 @@ def find_topology(database: Database, network_id: str) -> Topology | None:
     with database.transaction() as connection:
         row = find_one(connection, "networks", {"network_id": network_id})
     return Topology.model_validate(row["topology"]) if row else None
+
+
+def topology_or_explain(database: Database, network_id: str) -> Topology:
+    """The topology of a network.
+
+    Raises
+    ------
+    InfraError
+        If it has not been heard of.
+    """
+    topology = find_topology(database, network_id)
+    if topology is None:
+        raise InfraError(
+            f"network {network_id} has not been heard of yet",
+            "start its bridge, or name another with TWINLOOP_NETWORK_ID; `twinloop status` lists networks",
+        )
+    return topology
 
 
 def load_topology(database: Database, network_id: str, stop: threading.Event) -> Topology | None:

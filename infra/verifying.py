@@ -5,7 +5,6 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from infra.exceptions import InfraError
 from infra.roles.base import Context
 from infra.roles.inner_sight import Sight, revision_to_fork, sight_of
 from infra.roles.shard_queue import ShardQueue
@@ -13,7 +12,7 @@ from infra.roles.worker import GROUP
 from infra.storage.database import Database
 from infra.storage.exceptions import UnknownRevision
 from infra.storage.revisions import latest_revision, load_revision
-from infra.topologies import find_topology
+from infra.topologies import topology_or_explain
 from infra.twin_source import PostgresTwins
 from loops.agents.from_file import load_strategy
 from loops.inner.coordinator import Patience, Verification
@@ -22,7 +21,6 @@ from loops.inner.verify import drive, verify_here
 from schemas.ndt import NdtReport
 from schemas.strategies import Guard, Strategy
 from schemas.topics import TOPICS
-from schemas.topology import Topology
 from schemas.twin import TwinUpdate
 
 # Longest wait for the broker to say who is in the workers' group.
@@ -58,7 +56,7 @@ def verify(context: Context, path: Path, revision: int | None = None) -> Verifie
         If the network is not known yet.
     """
     with context.database("verify") as database:
-        topology = topology_or_explain(context, database)
+        topology = topology_or_explain(database, context.network_id)
         update = revision_or_newest(context, database, revision)
         strategy = load_strategy(
             path,
@@ -95,23 +93,6 @@ def count_workers(context: Context) -> int:
         groups = admin.describe_consumer_groups([GROUP], request_timeout=_ASK_S)
         return len(groups[GROUP].result(_ASK_S).members)
     return 0
-
-
-def topology_or_explain(context: Context, database: Database) -> Topology:
-    """The network's topology.
-
-    Raises
-    ------
-    InfraError
-        If it is not known yet.
-    """
-    topology = find_topology(database, context.network_id)
-    if topology is None:
-        raise InfraError(
-            f"network {context.network_id} has not been heard of yet",
-            "start its bridge, or name another network with TWINLOOP_NETWORK_ID",
-        )
-    return topology
 
 
 def revision_or_newest(context: Context, database: Database, revision: int | None = None) -> TwinUpdate:

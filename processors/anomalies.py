@@ -8,7 +8,7 @@ level and spread only as much as something just outside would, so that a fault d
 Deterministic: River's means are made anew from two arrays, moved by one value, and kept as arrays again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,8 @@ from processors.exceptions import WrongState
 from processors.features import FEATURES, FeatureBlock
 from processors.operator import Step
 from processors.windows import Floats, Ints
+from schemas.topology import Topology
+from schemas.twin import Anomaly
 
 # Feature, and what is added before the logarithm is taken (in its unit); None: as it is.
 WATCHED: dict[str, float | None] = {
@@ -149,3 +151,21 @@ def _moved(before: float, value: float, share: float) -> float:
     mean.update(before)  # the first value is the mean
     mean.update(value)
     return float(mean.get())
+
+
+def anomaly_events(block: AnomalyBlock, topology: Topology) -> Iterator[Anomaly]:
+    """One event per cell and window; its id is the same whenever it is made again."""
+    for cell, end_ms, score, feature in zip(
+        block.cell.tolist(), block.end_ms.tolist(), block.score.tolist(), block.feature.tolist(), strict=True
+    ):
+        name = topology.cell_names[cell]
+        yield Anomaly(
+            network_id=topology.network_id,
+            event_id=f"{name}/{end_ms}",
+            cell=name,
+            time_ms=end_ms,
+            score=score,
+            threshold=THRESHOLD,
+            kpi=NAMES[feature],
+            model_version=VERSION,
+        )

@@ -4,6 +4,7 @@ Aggregation follows the collection kind of a counter (TS 32.404): cumulative cou
 event-based means are averaged over the periods of the window.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from processors.operator import Step
 from processors.windows import Floats, Ints, Panes, Rows, WindowOperator, WindowState
 from schemas.counters import CELL_COUNTERS, Kind
+from schemas.topology import Topology
+from schemas.twin import Features
 
 COUNTERS: tuple[str, ...] = tuple(CELL_COUNTERS)
 # name: sums of the numerator's counters over sums of the denominator's.
@@ -112,3 +115,20 @@ class FeatureOperator:
     def load(self, data: bytes) -> WindowState:
         """As the windows' state; raises WrongState if it belongs to other windows."""
         return self.windows.load(data)
+
+
+def feature_events(block: FeatureBlock, topology: Topology) -> Iterator[Features]:
+    """One event per cell and window; its id is the same whenever it is made again."""
+    for cell, start_ms, end_ms, values in zip(
+        block.cell.tolist(), block.start_ms.tolist(), block.end_ms.tolist(), block.values.tolist(), strict=True
+    ):
+        name = topology.cell_names[cell]
+        yield Features(
+            network_id=topology.network_id,
+            event_id=f"{name}/{start_ms}/{end_ms}",
+            cell=name,
+            window_start_ms=start_ms,
+            window_end_ms=end_ms,
+            names=list(FEATURES),
+            values=values,
+        )

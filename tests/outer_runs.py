@@ -1,12 +1,15 @@
 """A rig around the outer loop's role: a fake network, and the rows that twin and inner loop would have written."""
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from infra.roles.base import Context
+from infra.roles.outer import OuterRole
 from infra.storage import progress
 from infra.storage.database import Connection, Database, connect
 from infra.storage.plans import all_plans
@@ -212,3 +215,33 @@ def events_on(context: Context, where: Topic) -> list[Event]:
         ]
     consumer.close()
     return found
+
+
+class _Died(BaseException):
+    """The process is gone: nothing in it may catch this."""
+
+
+@contextmanager
+def dying(context: Context) -> Iterator[set[tuple[int, int]]]:
+    """An outer loop that dies after every step of every period, once each; the (step, period) at which it did."""
+    died: set[tuple[int, int]] = set()
+
+    def die_once(_role: str, step: int, period: int) -> None:
+        if (step, period) not in died:
+            died.add((step, period))
+            raise _Died
+
+    role, stop = OuterRole(replace(context, after_step=die_once)), threading.Event()
+
+    def again_and_again() -> None:
+        while not stop.is_set():
+            with suppress(_Died):
+                role.run(stop)
+
+    body = threading.Thread(target=again_and_again)
+    body.start()
+    try:
+        yield died
+    finally:
+        stop.set()
+        body.join(20)

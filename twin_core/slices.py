@@ -248,16 +248,15 @@ class SliceState:
         free = now.free(users)
         own_speed = (cells[..., 1, :] / free_share(load, users))[..., None] * speed * free
         own_delay = torch.where(load[..., None] > 0, delay / free, torch.nan)
-        carried = volume
+        own_volume = cells[..., 2, :, None] * volume
         if not ratios.same_as(fitted):
             before = airtime(wanted, fitted.to(cells))
-            carried = volume * (now.given / before.given.clamp_min(1e-9)).clamp_max(1.0)
+            carried = (now.given / before.given.clamp_min(1e-9)).clamp_max(1.0)
+            own_volume = own_volume * carried
             quicker = (volume * free / before.free(users)).sum(dim=-1)
             less_load = (before.given - now.given).sum(dim=-1)
-            own_volume = cells[..., 2, :, None] * carried
-            cells, network = _changed(cells, network, quicker, less_load, carried.sum(dim=-1), blocks.to(cells))
-        else:
-            own_volume = cells[..., 2, :, None] * carried
+            kept = (volume * carried).sum(dim=-1)
+            cells, network = _changed(cells, network, quicker, less_load, kept, blocks.to(cells))
         own = (own_speed, own_volume, own_delay)
         by_slice = torch.cat([v.movedim(-1, -2) for v in own], dim=-2)  # [..., 3 K, C]
         return torch.cat([cells, by_slice], dim=-2), torch.cat([network, _whole(*own)], dim=-1)

@@ -1,15 +1,14 @@
 """All agents of an inner loop: asked together, each within its time, left out for a while after failures in a row."""
 
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from typing import NamedTuple
 
 import structlog
 
 from infra.agents.process import AgentProcess, packed
-from loops.agents.agent import GROUP, Form, NetworkView
+from loops.agents.agent import NetworkView, offer_of
 from loops.agents.conduct import Conduct, accept
-from loops.exceptions import AgentFailed, UnknownAgent
+from loops.exceptions import AgentFailed
 from schemas.strategies import Strategy
 
 
@@ -45,7 +44,8 @@ class Panel:
     def __init__(
         self, full_names: Sequence[str], deadline_s: float, most: int, failures: int = 3, periods: int = 60
     ) -> None:
-        _check(full_names)
+        for name in full_names:
+            offer_of(name)  # each loads in its own process only
         self._agents = [AgentProcess(name) for name in full_names]
         self._deadline_s, self._most, self._periods = deadline_s, most, periods
         self._conduct = Conduct(failures, periods)
@@ -90,17 +90,3 @@ class Panel:
         if suspended:
             agent.close()
         return Answer(agent.full_name, [], why, self._periods if suspended else 0)
-
-
-def _check(full_names: Sequence[str]) -> None:
-    """Whether somebody offers these agents; what they are made of is loaded in their own process only."""
-    offered = {e.name for e in entry_points(group=GROUP)}
-    for full in full_names:
-        name, _, form = full.partition(":")
-        if name not in offered:
-            raise UnknownAgent(
-                f"no agent {name!r}; installed: {', '.join(sorted(offered)) or 'none'}. Install the package that "
-                f"offers it under the entry points {GROUP}, or take it out of inner.agents"
-            )
-        if form and form not in set(Form):
-            raise UnknownAgent(f"agent {name!r} is asked in the form {form!r}; forms are {', '.join(Form)}")

@@ -5,7 +5,7 @@ they reached. On the other side the epochs are read back and go through governan
 Reading begins where the topics ended when the replay began, so that a replay sees itself alone.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +15,7 @@ from infra.datasets.recording import Period, Recording
 from processors.epoch_reader import TOPICS as READ
 from processors.epoch_reader import EpochReader
 from processors.feature_sync import FeatureSync
-from processors.features import FEATURES, FeatureBlock
+from processors.features import FeatureBlock, feature_events
 from processors.refusals import EVENT_ID, send_refusals
 from processors.twin_sync import Revision, TwinState, TwinSync
 from processors.windows import WindowSpec
@@ -23,7 +23,7 @@ from schemas.telemetry import PeriodEnd
 from schemas.topics import FEATURES as FEATURES_TOPIC
 from schemas.topics import PERIODS, TOPICS
 from schemas.topology import Topology
-from schemas.twin import EventCounts, Features
+from schemas.twin import EventCounts
 from streams.deadline import Deadline
 from streams.frontier import Frontier, merge, to_records
 from streams.serde import Serde
@@ -177,7 +177,7 @@ class _Follower:
         self._producer.flush(_FLUSH_S)
 
     def _send(self, blocks: Sequence[FeatureBlock]) -> None:
-        for event in (event for block in blocks for event in _events(block, self._topology)):
+        for event in (event for block in blocks for event in feature_events(block, self._topology)):
             self.windows += 1
             self._producer.send(
                 FEATURES_TOPIC.name,
@@ -186,18 +186,3 @@ class _Follower:
                 [(EVENT_ID, event.event_id.encode())],
                 timestamp_ms=event.window_end_ms,
             )
-
-
-def _events(block: FeatureBlock, topology: Topology) -> Iterator[Features]:
-    rows = zip(block.cell.tolist(), block.start_ms.tolist(), block.end_ms.tolist(), block.values.tolist(), strict=True)
-    for cell, start_ms, end_ms, values in rows:
-        name = topology.cell_names[cell]
-        yield Features(
-            network_id=topology.network_id,
-            event_id=f"{name}/{start_ms}/{end_ms}",
-            cell=name,
-            window_start_ms=start_ms,
-            window_end_ms=end_ms,
-            names=list(FEATURES),
-            values=values,
-        )

@@ -14,17 +14,16 @@ from infra.storage import progress
 from infra.storage.database import Connection, Database
 from infra.storage.revisions import PostgresSnapshotStore
 from infra.storage.timeseries import FeatureRow, write_anomalies, write_features
-from processors.anomalies import NAMES, THRESHOLD, VERSION, AnomalyBlock
+from processors.anomalies import AnomalyBlock, anomaly_events
 from processors.collector import Epoch
 from processors.feature_sync import FeatureState, FeatureSync
-from processors.features import FEATURES, FeatureBlock
+from processors.features import FEATURES, FeatureBlock, feature_events
 from processors.refusals import EVENT_ID
 from processors.windows import WindowSpec
 from schemas.base import Event
 from schemas.topics import ANOMALIES, Topic
 from schemas.topics import FEATURES as FEATURES_TOPIC
 from schemas.topology import Topology
-from schemas.twin import Anomaly, Features
 from streams.frontier import Frontier
 from streams.snapshots import Snapshot
 from streams.transport import Producer
@@ -83,10 +82,10 @@ class FeatureLane:
         context.after_step(ROLE, 3, end_ms)
         for block in step.outputs:
             if isinstance(block, FeatureBlock):
-                for event in _events(block, self._sync.topology):
+                for event in feature_events(block, self._sync.topology):
                     self._send(FEATURES_TOPIC, event, event.window_end_ms)
             else:
-                for scored in _scores(block, self._sync.topology):
+                for scored in anomaly_events(block, self._sync.topology):
                     self._send(ANOMALIES, scored, scored.time_ms)
         self._producer.flush(_FLUSH_S)
         context.after_step(ROLE, 4, end_ms)
@@ -106,12 +105,11 @@ class FeatureLane:
     def _save(self, epoch: Epoch, state: FeatureState, blocks: Sequence[FeatureBlock | AnomalyBlock]) -> None:
         network_id, topology = self._context.network_id, self._sync.topology
         with self._database.transaction() as connection:
-            rows = [row for block in blocks if isinstance(block, FeatureBlock) for row in _rows(block, topology)]
-            if rows:
-                write_features(connection, network_id, rows)
-            write_anomalies(
-                connection, [s for block in blocks if isinstance(block, AnomalyBlock) for s in _scores(block, topology)]
-            )
+            for block in blocks:
+                if isinstance(block, FeatureBlock):
+                    write_features(connection, network_id, _rows(block, topology))
+                else:
+                    write_anomalies(connection, anomaly_events(block, topology))
             store = PostgresSnapshotStore(lambda: connection)
             store.save(self._name, Snapshot(self._number, epoch.frontier, self._sync.dump(state)))
             store.prune(self._name, _KEEP_SNAPSHOTS)
@@ -132,43 +130,8 @@ def _windows(context: Context, topology: Topology) -> WindowSpec:
     )
 
 
-def _events(block: FeatureBlock, topology: Topology) -> Iterator[Features]:
-    """One event per cell and window; its id is the same whenever it is made again."""
-    for cell, start_ms, end_ms, values in zip(
-        block.cell.tolist(), block.start_ms.tolist(), block.end_ms.tolist(), block.values.tolist(), strict=True
-    ):
-        name = topology.cell_names[cell]
-        yield Features(
-            network_id=topology.network_id,
-            event_id=f"{name}/{start_ms}/{end_ms}",
-            cell=name,
-            window_start_ms=start_ms,
-            window_end_ms=end_ms,
-            names=list(FEATURES),
-            values=values,
-        )
-
-
 def _rows(block: FeatureBlock, topology: Topology) -> Iterator[FeatureRow]:
     """Rows of the features that could be made; a missing one has no row."""
     for w, f in zip(*np.nonzero(~np.isnan(block.values)), strict=True):
         value = float(block.values[w, f])
         yield int(block.end_ms[w]), topology.cell_names[int(block.cell[w])], FEATURES[int(f)], value
-
-
-def _scores(block: AnomalyBlock, topology: Topology) -> Iterator[Anomaly]:
-    """One event per cell and window; its id is the same whenever it is made again."""
-    for cell, end_ms, score, feature in zip(
-        block.cell.tolist(), block.end_ms.tolist(), block.score.tolist(), block.feature.tolist(), strict=True
-    ):
-        name = topology.cell_names[cell]
-        yield Anomaly(
-            network_id=topology.network_id,
-            event_id=f"{name}/{end_ms}",
-            cell=name,
-            time_ms=end_ms,
-            score=score,
-            threshold=THRESHOLD,
-            kpi=NAMES[feature],
-            model_version=VERSION,
-        )

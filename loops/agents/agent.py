@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 import numpy as np
@@ -170,34 +170,53 @@ class Agent(Protocol):
         """Strategies for the network as it is, best first; often none."""
 
 
-def load_agents(names: Sequence[str]) -> list[Agent]:
-    """Agents by name, from the entry points ``twinloop.agents`` of all installed packages.
+def offer_of(full_name: str) -> tuple[EntryPoint, Form | None]:
+    """Who offers an agent, under the entry points ``twinloop.agents`` of all installed packages; nothing is loaded.
 
     Parameters
     ----------
-    names
-        ``NAME`` or ``NAME:FORM``: an agent that proposes its changes as a schedule or policy.
+    full_name
+        ``NAME``, or ``NAME:FORM``: an agent that proposes its changes as a schedule or policy.
+
+    Returns
+    -------
+    tuple[EntryPoint, Form | None]
+        The form is None where none is named.
 
     Raises
     ------
     UnknownAgent
-        If no package offers one of that name, or it knows no such form.
+        If no package offers one of that name, or there is no such form.
     """
+    name, _, form = full_name.partition(":")
     found = {e.name: e for e in entry_points(group=GROUP)}
+    if name not in found:
+        raise UnknownAgent(
+            f"no agent {name!r}; installed: {', '.join(sorted(found)) or 'none'}. Install the package that offers "
+            f"it under the entry points {GROUP}, or take it out of inner.agents"
+        )
+    if form and form not in set(Form):
+        raise UnknownAgent(f"agent {name!r} is asked in the form {form!r}; forms are {', '.join(Form)}")
+    return found[name], Form(form) if form else None
+
+
+def load_agents(full_names: Sequence[str]) -> list[Agent]:
+    """Agents by name.
+
+    Raises
+    ------
+    UnknownAgent
+        As `offer_of`, and if an agent does not take the form that is asked of it.
+    """
     agents: list[Agent] = []
-    for full in names:
-        name, _, form = full.partition(":")
-        if name not in found:
-            raise UnknownAgent(
-                f"no agent {name!r}; installed: {', '.join(sorted(found)) or 'none'}. Install the package that offers "
-                f"it under the entry points {GROUP}, or take it out of inner.agents"
-            )
+    for full_name in full_names:
+        offer, form = offer_of(full_name)
         try:
-            agents.append(found[name].load()(**({"form": Form(form)} if form else {})))
+            agents.append(offer.load()(**({"form": form} if form else {})))
         except (TypeError, ValueError):
             raise UnknownAgent(
-                f"agent {name!r} cannot propose in the form {form!r}; forms are {', '.join(Form)}, where the agent "
-                "takes one. Correct inner.agents"
+                f"agent {offer.name!r} cannot propose in the form {form!r}; forms are {', '.join(Form)}, where the "
+                "agent takes one. Correct inner.agents"
             ) from None
     return agents
 

@@ -1,6 +1,5 @@
 """The Faust host against the in-process host on real Kafka: the same bytes, shared by workers, one of them killed."""
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -9,9 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from infra.line_protocol.layouts import Translation
 from infra.line_protocol.messages import Inject, Start
-from infra.line_protocol.reception import receive
 from infra.local.services import LocalServices
 from infra.network.parameters import Parameters
 from infra.network.service import ReferenceNetwork
@@ -19,6 +16,7 @@ from infra.roles.base import Context
 from infra.roles.bridge_telemetry import TelemetryWriter
 from infra.roles.features import FeaturesRole
 from infra.settings import Settings
+from infra.simulated import run_period
 from infra.storage import progress
 from infra.storage.database import connect
 from processors.faust_host import PARTITIONS
@@ -55,15 +53,7 @@ class Fed:
     def feed(self, periods: int) -> None:
         """Run it, as the bridge does."""
         for _ in range(periods):
-            lines = [
-                receive(
-                    {"topic": told, "event": json.loads(text)}, text.encode(), self.context.network_id, Translation(())
-                )
-                for told, text in self.network.step()
-                if told is not None
-            ]
-            self.writer.write(lines, self.network.now_ms)
-            self.writer.close_period(self.network.now_ms)
+            run_period(self.network, self.writer, self.context.network_id)
 
     def with_host(self, host: str, database_url: str) -> dict[str, Any]:
         """Settings of a features role."""

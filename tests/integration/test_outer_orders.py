@@ -1,10 +1,7 @@
 """A person's orders reach the outer loop's role through PostgreSQL: carried out once, answered, audited."""
 
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +18,7 @@ from schemas.plans import PlanState
 from streams.memory import MemoryTransport
 from streams.schema_ids import LocalIds
 from streams.serde import Serde
-from tests.outer_runs import Rig
+from tests.outer_runs import Rig, dying
 from tests.outer_world import CELLS, FakeNetwork, distant_cells, power
 from tests.twin_runs import context_for, running
 
@@ -138,38 +135,14 @@ def test_an_order_for_a_plan_that_is_not_there_is_refused_at_once(rig: Rig) -> N
 
 def test_a_loop_that_dies_after_every_step_carries_an_order_out_once(rig: Rig) -> None:
     before = dict(rig.network.actual)
-    died: set[tuple[int, int]] = set()
-
-    def die_once(_role: str, step: int, period: int) -> None:
-        if (step, period) not in died:
-            died.add((step, period))
-            raise Died
-
-    role = OuterRole(replace(rig.context, after_step=die_once))
-    stop = threading.Event()
-    body = threading.Thread(target=_again_and_again, args=(role, stop))
     rig.propose([power(FIRST), power(SECOND)])
-    body.start()
-    try:
+    with dying(rig.context):
         order_id = order(rig, "abort", reach(rig, S.HOLDING))
         plan = rig.finish()
-    finally:
-        stop.set()
-        body.join(20)
     assert plan.state is S.ROLLED_BACK
     assert rig.network.actual == before
     assert told(rig, order_id)[0]
     assert len(audited(rig, "ordered to abort")) == 1
-
-
-class Died(BaseException):
-    """The process is gone: nothing in it may catch this."""
-
-
-def _again_and_again(role: OuterRole, stop: threading.Event) -> None:
-    while not stop.is_set():
-        with suppress(Died):
-            role.run(stop)
 
 
 def test_the_command_line_orders_waits_and_shows_the_answer(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,6 @@
 """The outer loop's role on PostgreSQL, with topics in memory and a network that obeys, or not."""
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +15,7 @@ from schemas.topics import ALERTS, CONFIG_COMMANDS, OUTCOMES, PLANS
 from streams.memory import MemoryTransport
 from streams.schema_ids import LocalIds
 from streams.serde import Serde
-from tests.outer_runs import Rig
+from tests.outer_runs import Rig, dying
 from tests.outer_world import GRAPH, FakeNetwork, distant_cells, managed_element_of, power
 from tests.twin_runs import context_for, running
 
@@ -27,10 +25,6 @@ FIRST, SECOND = distant_cells(2)
 NETWORK = "hex"
 POLICY = {"hold_periods": 3, "longest_hold": 8, "blind_limit": 3, "before_periods": 8}
 CALM_PATH = ["PENDING", "PUSHING", "HOLDING", "PUSHING", "HOLDING", "COMPLETED"]
-
-
-class Died(BaseException):
-    """The process is gone: nothing in it may catch this."""
 
 
 Make = Callable[..., Rig]
@@ -185,22 +179,8 @@ def test_a_strategy_on_cells_that_are_not_there_is_refused_and_the_loop_goes_on(
 def test_a_loop_that_dies_after_every_step_of_every_period_does_what_a_calm_one_does(harmful: bool, make: Make) -> None:
     rig = make(harm=dict.fromkeys(GRAPH.area([FIRST]), 0.6 if harmful else 0.0), harmed_by=FIRST)
     rig.propose([power(FIRST), power(SECOND)])
-    died: set[tuple[int, int]] = set()
-
-    def die_once(_role: str, step: int, period: int) -> None:
-        if (step, period) not in died:
-            died.add((step, period))
-            raise Died
-
-    role = OuterRole(replace(rig.context, after_step=die_once))
-    stop = threading.Event()
-    body = threading.Thread(target=_again_and_again, args=(role, stop))
-    body.start()
-    try:
+    with dying(rig.context) as died:
         plan = rig.finish()
-    finally:
-        stop.set()
-        body.join(20)
     calm = ["PENDING", "PUSHING", "HOLDING", "ROLLING_BACK", "ROLLED_BACK"] if harmful else CALM_PATH
     assert plan.state == calm[-1]
     assert {step for step, _ in died} == {1, 2, 3, 4}
@@ -208,12 +188,6 @@ def test_a_loop_that_dies_after_every_step_of_every_period_does_what_a_calm_one_
     assert rig.count("plan_transitions") == len(calm)
     assert rig.count("commands") == len(rig.network.applied) == len(set(rig.network.applied)) == 2
     assert rig.count("alerts") == len({a.event_id for a in rig.events(ALERTS)})
-
-
-def _again_and_again(role: OuterRole, stop: threading.Event) -> None:
-    while not stop.is_set():
-        with suppress(Died):
-            role.run(stop)
 
 
 def test_only_one_outer_loop_acts(make: Make) -> None:

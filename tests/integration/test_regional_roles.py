@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from infra.line_protocol.layouts import Translation
 from infra.line_protocol.messages import Start
-from infra.line_protocol.reception import receive
 from infra.network.parameters import Parameters
 from infra.network.service import ReferenceNetwork
 from infra.roles import features, inner, learn, outer, twin, worker
 from infra.roles.base import Context, Role
 from infra.roles.bridge_telemetry import TelemetryWriter
 from infra.settings import Settings
+from infra.simulated import run_period
 from infra.storage import progress
 from infra.storage.database import connect
 from loops.inner.design import Design
@@ -86,13 +85,7 @@ def test_regions_share_a_network(database_url: str, tmp_path: Path) -> None:
         writer = stack.enter_context(closing(TelemetryWriter(context("1"), 60)))
         stack.enter_context(running(*roles))
         for _ in range(PERIODS):
-            lines = [
-                receive({"topic": told, "event": json.loads(text)}, text.encode(), NETWORK, Translation(()))
-                for told, text in network.step()
-                if told is not None
-            ]
-            writer.write(lines, network.now_ms)
-            writer.close_period(network.now_ms)
+            run_period(network, writer, NETWORK)
             for role in ROLES:
                 wait_for(database_url, network.now_ms, role, NETWORK)
 

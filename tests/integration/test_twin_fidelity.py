@@ -3,18 +3,15 @@
 The network simulates single users with a propagation law, clutter and scatter that the twin does not have.
 """
 
-import json
-
 import pytest
 
-from infra.line_protocol.layouts import Translation
 from infra.line_protocol.messages import Start
-from infra.line_protocol.reception import receive
 from infra.network.parameters import Parameters
 from infra.network.service import ReferenceNetwork
 from infra.roles.base import Context
 from infra.roles.bridge_telemetry import TelemetryWriter
 from infra.settings import Settings
+from infra.simulated import run_period
 from processors.epoch_reader import EpochReader
 from processors.twin_sync import TwinSync
 from schemas.topics import TOPICS
@@ -39,15 +36,8 @@ def reported(seed: int) -> tuple[Context, ReferenceNetwork]:
     context = Context(Settings(network_id="net"), "net", "1", transport, Serde(LocalIds()), "")
     writer = TelemetryWriter(context, 60)
     list(network.start(Start(seed=seed, start_time_ms=EVENING_MS)))
-    translation = Translation(())
-    for period in range(1, PERIODS + 1):
-        lines = []
-        for topic, text in network.step():
-            if topic is not None:
-                raw = text.encode()
-                lines.append(receive({"topic": topic, "event": json.loads(text)}, raw, "net", translation))
-        writer.write(lines, EVENING_MS + period * 60_000)
-        writer.close_period(EVENING_MS + period * 60_000)
+    for _ in range(PERIODS):
+        run_period(network, writer, "net")
     return context, network
 
 

@@ -12,9 +12,7 @@ from typing import Any
 
 import pytest
 
-from infra.line_protocol.layouts import Translation
 from infra.line_protocol.messages import Inject, Start
-from infra.line_protocol.reception import receive
 from infra.local.services import LocalServices
 from infra.network.parameters import Parameters
 from infra.network.service import ReferenceNetwork
@@ -22,6 +20,7 @@ from infra.roles import alerts, features, inner, learn, outer, twin, worker
 from infra.roles.base import Context, Role
 from infra.roles.bridge_telemetry import TelemetryWriter
 from infra.settings import Settings
+from infra.simulated import run_period
 from infra.storage.database import Database, connect
 from infra.twin_source import PostgresTwins
 from loops.inner.design import Design
@@ -81,14 +80,7 @@ class Fed:
         self.writer = TelemetryWriter(context, 60)
 
     def step(self) -> None:
-        network_id = self.context.network_id
-        lines = [
-            receive({"topic": told, "event": json.loads(text)}, text.encode(), network_id, Translation(()))
-            for told, text in self.network.step()
-            if told is not None
-        ]
-        self.writer.write(lines, self.network.now_ms)
-        self.writer.close_period(self.network.now_ms)
+        run_period(self.network, self.writer, self.context.network_id)
 
 
 def roles_of(context: Context) -> list[Role]:
