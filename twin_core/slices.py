@@ -251,7 +251,8 @@ class SliceState:
         own_volume = cells[..., 2, :, None] * volume
         if not ratios.same_as(fitted):
             before = airtime(wanted, fitted.to(cells))
-            carried = (now.given / before.given.clamp_min(1e-9)).clamp_max(1.0)
+            # What wants nothing loses nothing.
+            carried = torch.where(before.given > 0, now.given / before.given.clamp_min(1e-9), 1.0).clamp_max(1.0)
             own_volume = own_volume * carried
             quicker = (volume * free / before.free(users)).sum(dim=-1)
             less_load = (before.given - now.given).sum(dim=-1)

@@ -43,7 +43,7 @@ from infra.storage.strategies import cancel_other_jobs, close_job, open_job, tak
 from infra.topologies import load_topology
 from infra.twin_source import PostgresTwins
 from loops.exceptions import UnknownAgent
-from loops.inner.conflicts import area_of
+from loops.inner.conflicts import UnderWay, area_of
 from loops.inner.coordinator import Patience, Verification
 from loops.inner.deliberation import deliberate
 from loops.inner.sharding import Job
@@ -177,7 +177,8 @@ class _Work:
             for job in jobs:
                 open_job(connection, job, update.period_end_ms)
             self._proposals.save(connection)
-            under_way = [p.strategy for p in open_plans(connection, context.network_id) if not p.strategy.standing]
+            plans = [p for p in open_plans(connection, context.network_id) if not p.strategy.standing]
+            under_way = [UnderWay.of(p.strategy, p.predictions, twin) for p in plans]
         context.after_step(NAME, 1, update.period_end_ms)
         settings = context.settings.inner
         patience = Patience(deadline_s=settings.shard_deadline_s, job_s=settings.job_deadline_s)

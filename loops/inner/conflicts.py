@@ -6,13 +6,16 @@ Two approved strategies whose areas overlap are verified together as well, over 
 - *indirect*: one surely takes back a good part of what the other is for, or together they no longer reach it;
 - *implicit*: each alone does no harm, together they do, or cannot be shown not to.
 
-What is in roll-out stays. A direct conflict goes to the higher priority, then to the earlier. Else the choice is among
-both together and either alone: together if that was approved and gives most; otherwise the higher priority, and between
-equals the one that gives more. What is deferred stays known, and its agent may propose it again when the other is done.
+What is in roll-out stays. What it is for is known from its verdict; once all of it is in force, the newcomer's own
+roll-outs stand on it, and nothing more has to be tried. A direct conflict goes to the higher priority, then to the
+earlier. Else the choice is among both together and either alone: together if that was approved and gives most;
+otherwise the higher priority, and between equals the one that gives more. What is deferred stays known, and its agent
+may propose it again when the other is done.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal, NamedTuple
 
@@ -23,14 +26,45 @@ from loops.inner.guards import in_force
 from loops.inner.trust import touched
 from loops.inner.verdict import Gain, gain_in, usual_breach
 from schemas.identifiers import digest
-from schemas.ndt import Conflict, ConflictKind, Verdict
-from schemas.strategies import Objective, Strategy
+from schemas.ndt import Conflict, ConflictKind, NdtReport, Prediction, Verdict
+from schemas.strategies import Direction, Objective, Strategy
+from twin_core.exceptions import TwinError
+from twin_core.twin import Twin
 
 JOINT = "joint"
 # Of a strategy's gain, what another may take back before it counts as a conflict (cCLGoalBreachPercentage, TS 28.567).
 GOAL_BREACH = 0.5
 
 Area = Callable[[Strategy], frozenset[str]]
+
+
+class UnderWay(NamedTuple):
+    """A strategy with a plan that has not ended.
+
+    Parameters
+    ----------
+    gain
+        Relative gain in its objective that its verdict promised; NaN where it is not known.
+    in_force
+        Whether the twin's configuration has all its changes.
+    """
+
+    strategy: Strategy
+    gain: float
+    in_force: bool
+
+    @classmethod
+    def of(cls, strategy: Strategy, predictions: Iterable[Prediction], twin: Twin) -> "UnderWay":
+        """As the verdict predicted, and as the twin is."""
+        objective = strategy.objective
+        sign = 1.0 if objective.direction is Direction.UP else -1.0
+        promised = (p for p in predictions if p.kpi == objective.kpi and not p.cell and p.baseline)
+        gain = next((sign * p.predicted / abs(p.baseline) for p in promised), math.nan)
+        try:
+            after = twin.configuration.with_changes(twin.network, strategy.changes)
+        except TwinError:  # others have changed what it stood on
+            return cls(strategy, gain, in_force=False)
+        return cls(strategy, gain, after.same_as(twin.configuration))
 
 
 @dataclass(frozen=True)
@@ -41,11 +75,15 @@ class Rival:
     ----------
     verification
         Of this period; None where its plan is under way.
+    gain, in_force
+        As of `UnderWay`.
     """
 
     strategy: Strategy
     area: frozenset[str]
     verification: Verification | None = None
+    gain: float = math.nan
+    in_force: bool = False
 
     @property
     def rank(self) -> tuple[bool, int, int, str]:
@@ -61,7 +99,12 @@ class Pair:
     first: Rival
     second: Rival
     clash: tuple[str, str] | None  # object and attribute that both set, to different values
-    joint: Strategy | None
+    joint: Strategy | None  # None also where the first is in force
+
+    @property
+    def seeker(self) -> Strategy:
+        """Whose objective the two together are judged by: the first's, unless that has been judged before."""
+        return (self.first if self.first.verification else self.second).strategy
 
 
 class Choice(NamedTuple):
@@ -72,12 +115,17 @@ class Choice(NamedTuple):
     by: Literal["priority", "joint", "alone"]
 
 
-def rivals(approved: Iterable[Verification], under_way: Iterable[Strategy], area: Area) -> list[Rival]:
+def rivals(approved: Iterable[Verification], under_way: Iterable[UnderWay], area: Area) -> list[Rival]:
     """Everything that may go on, in order of rank."""
-    out = [Rival(v.job.strategy, area(v.job.strategy), v) for v in approved]
+    out = [Rival(v.job.strategy, area(v.job.strategy), v, _own_gain(v)) for v in approved]
     seen = {r.strategy.strategy_id for r in out}
-    out += [Rival(s, area(s)) for s in under_way if s.strategy_id not in seen]
+    out += [Rival(s, area(s), None, gain, there) for s, gain, there in under_way if s.strategy_id not in seen]
     return sorted(out, key=lambda r: r.rank)
+
+
+def _own_gain(verification: Verification) -> float:
+    evidence, job = verification.evidence, verification.job
+    return gain_in(job.strategy.objective, evidence, job.design).mean if evidence else math.nan
 
 
 def pairs(found: Sequence[Rival]) -> list[Pair]:
@@ -88,7 +136,10 @@ def pairs(found: Sequence[Rival]) -> list[Pair]:
             continue  # both under way: the outer loop never pushes into an area that another plan holds
         if first.area & second.area:
             clash = clash_of(first.strategy, second.strategy)
-            out.append(Pair(first, second, clash, None if clash else together(first.strategy, second.strategy)))
+            pair = Pair(first, second, clash, None)
+            if not clash and not first.in_force:
+                pair = replace(pair, joint=together(first.strategy, second.strategy, pair.seeker.objective))
+            out.append(pair)
     return out
 
 
@@ -111,8 +162,8 @@ def clash_of(a: Strategy, b: Strategy) -> tuple[str, str] | None:
     )
 
 
-def together(a: Strategy, b: Strategy) -> Strategy:
-    """Both as one strategy, with the objective of the first and the guards of both."""
+def together(a: Strategy, b: Strategy, objective: Objective) -> Strategy:
+    """Both as one strategy, with the guards of both."""
     changes = {(c.object, c.attribute): c for c in (*a.changes, *b.changes)}
     strategy_id = f"{JOINT}-{digest(a.network_id, a.region, a.strategy_id, b.strategy_id, length=12)}"
     return a.model_copy(
@@ -122,6 +173,7 @@ def together(a: Strategy, b: Strategy) -> Strategy:
             "agent": JOINT,
             "title": f"{a.title}; {b.title}"[:300],
             "changes": [c.model_copy(update={"change_id": f"{i + 1}"}) for i, c in enumerate(changes.values())],
+            "objective": objective,
             "guards": in_force(b.guards, a.guards),
             "parent": "",
             "rationale": f"{a.strategy_id} and {b.strategy_id} together",
@@ -135,7 +187,7 @@ def settle(pair: Pair, joint: Verification | None) -> Conflict | None:
     Parameters
     ----------
     joint
-        The verification of both as one, done; None where they clash.
+        The verification of both as one, done; None where there is none to make.
     """
     first, second = pair.first.strategy, pair.second.strategy
 
@@ -157,7 +209,8 @@ def settle(pair: Pair, joint: Verification | None) -> Conflict | None:
         dn, attribute = pair.clash
         detail = f"both set {attribute} of {dn}"
         return conflict(ConflictKind.DIRECT, Choice([first.strategy_id], [second.strategy_id], "priority"), detail)
-    assert joint is not None, "whoever does not clash is verified together"
+    joint = joint or pair.second.verification
+    assert joint is not None, "one of the two is of this period, and what is in force comes first"
     assert joint.report is not None, "settled when that is done"
     approved = joint.report.verdict is Verdict.APPROVED
     indirect = _indirect(pair, joint.job.design)
@@ -167,13 +220,19 @@ def settle(pair: Pair, joint: Verification | None) -> Conflict | None:
     if indirect is not None:
         objective, detail = indirect
         return conflict(ConflictKind.INDIRECT, chosen, detail, objective.kpi)
-    if joint.report.p_harm_high <= joint.report.alpha:
-        # Together they do no harm, but no longer what the first is for.
-        detail = f"«{second.title}» takes back what «{first.title}» is for: {joint.report.reason}"
-        return conflict(ConflictKind.INDIRECT, chosen, detail, first.objective.kpi)
+    if not _may_harm(joint.report):
+        detail = f"together they no longer bring what «{pair.seeker.title}» is for: {joint.report.reason}"
+        return conflict(ConflictKind.INDIRECT, chosen, detail, pair.seeker.objective.kpi)
     kpi, cell = _where(joint)
     detail = f"each alone is approved, together {joint.report.verdict.value.lower()}: {joint.report.reason}"
     return conflict(ConflictKind.IMPLICIT, chosen, detail, kpi, cell)
+
+
+def _may_harm(report: NdtReport) -> bool:
+    """Whether what was not approved is surely harmful or, where nothing is sure, may be."""
+    if report.verdict is Verdict.REJECTED:
+        return any(s.p_harm_low > report.alpha for s in report.scenarios)
+    return report.p_harm_high > report.alpha
 
 
 def _evidence(rival: Rival) -> Evidence | None:
@@ -183,15 +242,15 @@ def _evidence(rival: Rival) -> Evidence | None:
 def _indirect(pair: Pair, design: Design) -> tuple[Objective, str] | None:
     """Whose objective suffers from the other, and how; None if nobody's does enough to matter."""
     for mine, other in ((pair.first, pair.second), (pair.second, pair.first)):
-        own, theirs = _evidence(mine), _evidence(other)
-        if own is None or theirs is None:
+        theirs = _evidence(other)
+        if theirs is None:
             continue  # what is under way has been judged in another state of the network
         objective = mine.strategy.objective
-        gain, taken = gain_in(objective, own, design), gain_in(objective, theirs, design)
-        if taken.high < 0 and -taken.mean >= GOAL_BREACH * gain.mean > 0:
+        taken = gain_in(objective, theirs, design)
+        if taken.high < 0 and -taken.mean >= GOAL_BREACH * mine.gain > 0:
             return objective, (
                 f"«{other.strategy.title}» takes back {-taken.mean:.1%} of {objective.kpi}, where "
-                f"«{mine.strategy.title}» is to gain {gain.mean:.1%}"
+                f"«{mine.strategy.title}» is to gain {mine.gain:.1%}"
             )
     return None
 

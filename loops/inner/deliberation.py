@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from loops.inner.ablation import Ablation
-from loops.inner.conflicts import Area, pairs, rivals, settle
+from loops.inner.conflicts import Area, UnderWay, pairs, rivals, settle
 from loops.inner.coordinator import Patience, Verification
 from loops.inner.diagnosis import diagnose
 from loops.inner.verify import Inquiry
@@ -31,7 +31,7 @@ class Deliberation:
 
 def deliberate(
     verifications: Sequence[Verification],
-    under_way: Sequence[Strategy],
+    under_way: Sequence[UnderWay],
     area: Area,
     verification_of: Callable[[Strategy], Verification],
     run: Callable[[Sequence[Inquiry]], bool],
@@ -44,7 +44,7 @@ def deliberate(
     verifications
         Of the period, all done.
     under_way
-        Strategies with plans that have not ended.
+        What plans that have not ended are to bring.
     verification_of
         How two strategies as one are to be verified.
     run
@@ -64,7 +64,7 @@ def deliberate(
 def _settle(
     out: Deliberation,
     verifications: Sequence[Verification],
-    under_way: Sequence[Strategy],
+    under_way: Sequence[UnderWay],
     area: Area,
     verification_of: Callable[[Strategy], Verification],
     run: Callable[[Sequence[Inquiry]], bool],

@@ -1,20 +1,21 @@
 """Conflicts between open strategies, and the causes of failures, over made-up and over computed scenarios."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
 from loops.inner.ablation import Ablation
-from loops.inner.conflicts import area_of, clash_of, pairs, rivals, together
+from loops.inner.conflicts import UnderWay, area_of, clash_of, pairs, rivals, together
 from loops.inner.coordinator import Patience, Verification
 from loops.inner.deliberation import Deliberation, deliberate
 from loops.inner.diagnosis import diagnose
 from loops.inner.evidence import Problem
 from loops.inner.trust import basis_of, bias_of
 from loops.inner.verify import LocalWorkers, drive
-from schemas.ndt import ConflictKind, Layer, NdtShard, NdtShardResult, Verdict
+from schemas.ndt import ConflictKind, Layer, NdtShard, NdtShardResult, Prediction, Verdict
 from schemas.strategies import ConfigChange, Direction, Guard, Objective, Strategy
 from tests.unit import inner_fakes as fake
 from tests.unit import test_loops_evaluate as small
@@ -67,7 +68,7 @@ def verification(strategy: Strategy) -> Verification:
 
 
 def run(
-    strategies: Sequence[Strategy], effects: Effects, under_way: Sequence[Strategy] = ()
+    strategies: Sequence[Strategy], effects: Effects, under_way: Sequence[UnderWay] = ()
 ) -> tuple[dict[str, Verification], Deliberation]:
     """Verify strategies alone, then deliberate."""
     done = [verification(s) for s in strategies]
@@ -143,16 +144,54 @@ def test_harm_that_only_both_together_do_is_an_implicit_conflict() -> None:
 
 def test_what_is_in_roll_out_stays() -> None:
     effects = Effects({"new": {POWER: -0.05}, "joint": {POWER: -0.1}}, {"joint": 0.9})
-    verified, found = run([saves("new", 0, priority=10)], effects, under_way=[saves("old", 2, priority=1)])
+    old = UnderWay(saves("old", 2, priority=1), 0.05, in_force=False)
+    verified, found = run([saves("new", 0, priority=10)], effects, under_way=[old])
     (conflict,) = found.conflicts
+    assert conflict.kind is ConflictKind.IMPLICIT
     assert (conflict.kept, conflict.deferred) == (["old"], ["new"])
     assert verdict(verified["new"]) is Verdict.INCONCLUSIVE
 
 
+def test_beside_what_is_under_way_the_newcomer_must_bring_what_it_is_for() -> None:
+    effects = Effects({"new": {POWER: -0.05}, "joint": {POWER: 0.01}})
+    _, found = run([saves("new", 0)], effects, under_way=[UnderWay(speeds("old", 2), 0.05, in_force=False)])
+    (conflict,) = found.conflicts
+    assert (conflict.kind, conflict.kpi, conflict.deferred) == (ConflictKind.INDIRECT, POWER, ["new"])
+    assert "no longer bring what «new» is for" in conflict.detail
+
+
+@pytest.mark.parametrize(("loss", "conflicts"), [(-0.03, 1), (-0.01, 0)])
+def test_what_is_in_force_needs_no_roll_outs_and_keeps_what_it_gained(loss: float, conflicts: int) -> None:
+    effects = Effects({"new": {POWER: -0.05, THROUGHPUT: loss}, "joint": {POWER: 1.0}}, {"joint": 0.9})
+    verified, found = run([saves("new", 0)], effects, under_way=[UnderWay(speeds("old", 2), 0.05, in_force=True)])
+    assert len(found.conflicts) == conflicts
+    for conflict in found.conflicts:
+        assert (conflict.kind, conflict.kpi) == (ConflictKind.INDIRECT, THROUGHPUT)
+        assert "is to gain 5.0%" in conflict.detail
+    assert (verdict(verified["new"]) is Verdict.APPROVED) is (conflicts == 0)
+
+
+def test_what_a_verdict_promised_and_whether_it_is_in_force() -> None:
+    twin = small.twin()
+    cut = small.strategy(0)
+    told = [
+        Prediction(kpi=cut.objective.kpi, cell=cell, baseline=200.0, predicted=p, low=p, high=p)
+        for cell, p in ((twin.network.cells[0], 7.0), ("", -10.0))
+    ]
+    of = UnderWay.of(cut, told, twin)
+    assert of.gain == pytest.approx(0.05)
+    assert not of.in_force
+    there = replace(twin, configuration=twin.configuration.with_changes(twin.network, cut.changes))
+    assert UnderWay.of(cut, told, there).in_force
+    assert math.isnan(UnderWay.of(cut, [], twin).gain)
+
+
 def test_two_as_one_have_all_changes_once_and_the_guards_of_both() -> None:
-    joint = together(saves("a", 0), saves("b", 1))
+    objective = speeds("any").objective
+    joint = together(saves("a", 0), saves("b", 1), objective)
     assert [c.object for c in joint.changes] == fake.CELLS[:2]
-    assert joint == together(saves("a", 0), saves("b", 1))
+    assert joint == together(saves("a", 0), saves("b", 1), objective)
+    assert joint.objective == objective
     assert clash_of(saves("a", 0), saves("b", 0)) is None, "the same value is no clash"
 
 

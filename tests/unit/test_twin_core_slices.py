@@ -132,6 +132,23 @@ def test_ratios_change_slices_and_cells_the_way_they_should() -> None:
     assert bool((starved["DRB.PdcpSduVolumeDL"] < now["DRB.PdcpSduVolumeDL"]).all())
 
 
+def test_other_ratios_of_one_cell_change_no_other_cell_and_none_that_is_down() -> None:
+    twin = sliced_twin()
+    own = slice_policy_dn(twin.network.cells[0], URLLC)
+    changes = [
+        ConfigChange(change_id=name, object=own, attribute=name, value=40.0)
+        for name in ("rRMPolicyMinRatio", "rRMPolicyDedicatedRatio")
+    ]
+    changed = twin.configuration.with_changes(twin.network, changes)
+    nominal = Scenarios.nominal(twin.network, 1, 3)
+    up = nominal.cell_up.clone()
+    up[:, :, 2] = False
+    failed = replace(nominal, cell_up=up)
+    before, after = (rollout(twin, c, failed).mean()[0][0] for c in (twin.configuration, changed))
+    torch.testing.assert_close(before[:, 1:], after[:, 1:], rtol=1e-9, atol=1e-9, equal_nan=True)
+    assert bool((after[:, 0] - before[:, 0]).abs().gt(1e-3).any())
+
+
 def test_the_whole_cells_kpis_do_not_move_while_ratios_stay() -> None:
     twin = sliced_twin()
     plain = rollout(
