@@ -61,8 +61,9 @@ def followed(
 
 def run_period(network: ReferenceNetwork, writer: TelemetryWriter, network_id: str) -> None:
     """Run a network for a granularity period and write what it tells, as the bridge does."""
+    as_it_is = Translation((), network.hello().topology)
     lines = [
-        receive({"topic": told, "event": json.loads(text)}, text.encode(), network_id, Translation(()))
+        receive({"topic": told, "event": json.loads(text)}, text.encode(), network_id, as_it_is)
         for told, text in network.step()
         if told is not None
     ]

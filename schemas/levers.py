@@ -24,6 +24,8 @@ class Lever(NamedTuple):
     words: tuple[str, ...] = ()
 
 
+# Shares of a cell's resource blocks: kept for a slice alone <= guaranteed to it <= the most it may use.
+DEDICATED, MINIMUM, MAXIMUM = RATIOS = ("rRMPolicyDedicatedRatio", "rRMPolicyMinRatio", "rRMPolicyMaxRatio")
 LEVERS: dict[str, Lever] = {
     lever.attribute: lever
     for lever in (
@@ -32,10 +34,7 @@ LEVERS: dict[str, Lever] = {
         Lever("digitalAzimuth", "CommonBeamformingFunction", "0.1 degree", -1800, 1800),
         Lever("cellIndividualOffset", "NRCellRelation", "dB", -24, 24),
         Lever("administrativeState", "NRCellDU", "", words=ADMINISTRATIVE_STATES),
-        # Shares of a cell's resource blocks: kept for the slice alone <= guaranteed to it <= the most it may use.
-        Lever("rRMPolicyDedicatedRatio", "RRMPolicyRatio", "%", 0, 100),
-        Lever("rRMPolicyMinRatio", "RRMPolicyRatio", "%", 0, 100),
-        Lever("rRMPolicyMaxRatio", "RRMPolicyRatio", "%", 0, 100),
+        *(Lever(attribute, "RRMPolicyRatio", "%", 0, 100) for attribute in RATIOS),
     )
 }
 

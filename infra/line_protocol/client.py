@@ -115,7 +115,7 @@ class LineNetwork:
             self._process.close()
             raise
         self.network_id = self.hello.topology.network_id
-        self.translation = Translation(self.hello.layouts)
+        self.translation = Translation(self.hello.layouts, self.hello.topology)
 
     @property
     def command_line(self) -> list[str]:

@@ -1,11 +1,13 @@
 """Checks of how a network takes commands."""
 
+from collections.abc import Mapping
+
 from infra.line_protocol.client import LineNetwork
 from infra.line_protocol.exceptions import RequestRefused
 from infra.line_protocol.findings import Findings
 from infra.line_protocol.messages import Ack, Command, RawChange
-from schemas.levers import CIO_GRID_DB, LEVERS
-from schemas.names import managed_element_of
+from schemas.levers import CIO_GRID_DB, DEDICATED, LEVERS, MAXIMUM, MINIMUM, RATIOS
+from schemas.names import cell_of, managed_element_of
 from schemas.plans import AckStatus
 from schemas.telemetry import AttributeValue, ConfigurationReport
 
@@ -29,15 +31,50 @@ def another_value(attribute: str, value: Value) -> Value:
     return number + 10 if number + 10 <= lever.high else number - 10
 
 
+def another_ratio(attribute: str, ratios: Mapping[str, float], others: float = 0.0) -> float | None:
+    """A share of a slice close to the present one and different, None if there is none that is possible.
+
+    Parameters
+    ----------
+    ratios
+        The slice's present shares, percent.
+    others
+        Min shares of the cell's other slices together, percent.
+
+    Examples
+    --------
+    >>> another_ratio("rRMPolicyMinRatio", {"rRMPolicyMinRatio": 20.0, "rRMPolicyMaxRatio": 25.0})
+    10.0
+    >>> another_ratio("rRMPolicyDedicatedRatio", {}) is None
+    True
+    """
+    dedicated, least, most = (ratios.get(name, usual) for name, usual in zip(RATIOS, (0.0, 0.0, 100.0), strict=True))
+    low, present, high = {
+        DEDICATED: (0.0, dedicated, least),
+        MINIMUM: (dedicated, least, min(most, 100.0 - others)),
+        MAXIMUM: (least, most, 100.0),
+    }[attribute]
+    return next((present + by for by in (10, -10, 1, -1) if low <= present + by <= high), None)
+
+
 class CommandChecks:
     """Commands with one lever of each kind, then what must be refused."""
 
     def __init__(self, network: LineNetwork, findings: Findings) -> None:
         self._network, self._findings = network, findings
+        usable = [v for v in network.hello.configuration if v.attribute in network.hello.levers]
         self._levers: dict[str, AttributeValue] = {}
-        for value in network.hello.configuration:
-            if value.attribute in network.hello.levers and value.attribute in LEVERS:
+        for value in usable:
+            if value.attribute in LEVERS and value.attribute not in RATIOS:
                 self._levers.setdefault(value.attribute, value)
+        # Of one slice in one cell, the largest share first, so that each has room to change.
+        ratios = [v for v in usable if v.attribute in RATIOS and isinstance(v.value, float)]
+        own = {v.attribute: v for v in ratios if v.object == ratios[0].object}
+        self._levers |= {name: own[name] for name in reversed(RATIOS) if name in own}
+        self._ratios = {name: float(v.value) for name, v in own.items()}
+        cell = cell_of(ratios[0].object) if ratios else ""
+        rest = (v for v in ratios if v.object != ratios[0].object and v.attribute == MINIMUM)
+        self._others = sum(float(v.value) for v in rest if cell_of(v.object) == cell)
         self._set: dict[str, AttributeValue] = {}
 
     def run(self) -> None:
@@ -56,9 +93,13 @@ class CommandChecks:
 
     def _apply(self, attribute: str, present: AttributeValue) -> None:
         f = self._findings
-        wanted = AttributeValue(
-            object=present.object, attribute=attribute, value=another_value(attribute, present.value)
-        )
+        if attribute in RATIOS:
+            value: Value | None = another_ratio(attribute, self._ratios, self._others)
+        else:
+            value = another_value(attribute, present.value)
+        if value is None:
+            return
+        wanted = AttributeValue(object=present.object, attribute=attribute, value=value)
         name = f"check-{attribute}"
         ack = self._send(name, present.object, attribute, wanted.value)
         if ack is None:
@@ -73,6 +114,8 @@ class CommandChecks:
             return
         self._must_be(wanted, "is not what was set, says the query")
         self._set[attribute] = wanted
+        if attribute in RATIOS:
+            self._ratios[attribute] = float(wanted.value)
         self._notified(name, attribute)
         again = self._send(name, present.object, attribute, present.value)
         if again is not None and again.status is not AckStatus.DUPLICATE:
@@ -105,6 +148,11 @@ class CommandChecks:
             "accepts-unknown-element": ("ManagedElement=no-such", [good]),
             "not-atomic": (element, [good, RawChange(object=ghost, attribute="configuredMaxTxPower", value=1000)]),
         }  # fmt: skip
+        if {MINIMUM, MAXIMUM} <= self._ratios.keys():
+            slice_dn = self._levers[MINIMUM].object
+            shares = ((MINIMUM, 60), (MAXIMUM, 40))
+            impossible = [RawChange(object=slice_dn, attribute=name, value=value) for name, value in shares]
+            cases["accepts-impossible-ratios"] = managed_element_of(slice_dn), impossible
         for code, (target, changes) in cases.items():
             try:
                 ack = self._network.send_command(Command(id=f"check-{code}", managed_element=target, changes=changes))

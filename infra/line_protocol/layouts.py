@@ -8,13 +8,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from infra.line_protocol.messages import CounterLayout
-from schemas.counters import NR_CELL_V1
-
-TARGET = NR_CELL_V1
+from schemas.counters import NR_CELL_SLICES_V1, NR_CELL_V1, layouts
+from schemas.topology import Topology
 
 
 class Translation:
-    """From the layouts of a hello into ``nr-cell-v1``.
+    """From the layouts of a hello into ``nr-cell-v1`` or, if the network has slices, ``nr-cell-slices-v1``.
 
     Attributes
     ----------
@@ -22,14 +21,16 @@ class Translation:
         Counters that the network sends and the layout has no place for.
     """
 
-    def __init__(self, layouts: Iterable[CounterLayout]) -> None:
-        known = [layout for layout in layouts if layout.name != TARGET.name]
-        self._layouts = {layout.name: layout for layout in known}
+    def __init__(self, told: Iterable[CounterLayout], topology: Topology) -> None:
+        common = {layout.name for layout in layouts()}
+        own = [layout for layout in told if layout.name not in common]
+        self._layouts = {layout.name: layout for layout in own}
+        self._target = NR_CELL_SLICES_V1 if topology.slices else NR_CELL_V1
         self.left_out = tuple(
             dict.fromkeys(
                 name
-                for layout in known
-                for names, target in ((layout.cell, TARGET.cell), (layout.element, TARGET.element))
+                for layout in own
+                for names, target in ((layout.cell, self._target.cell), (layout.element, self._target.element))
                 for name in names
                 if name not in target
             )
@@ -50,10 +51,10 @@ class Translation:
         if own and not _fits(own, layout.element):
             return f"element_values: not the {len(layout.element)} counters of layout {layout.name}"
         for cell in cells:
-            cell["values"] = _moved(cell["values"], layout.cell, TARGET.cell)
+            cell["values"] = _moved(cell["values"], layout.cell, self._target.cell)
         if own:
-            report["element_values"] = _moved(own, layout.element, TARGET.element)
-        report["layout"] = TARGET.name
+            report["element_values"] = _moved(own, layout.element, self._target.element)
+        report["layout"] = self._target.name
         return ""
 
 

@@ -7,9 +7,9 @@ from infra.line_protocol.client import Period
 from infra.line_protocol.findings import Findings
 from infra.line_protocol.messages import Hello
 from infra.line_protocol.reception import Received
-from schemas.counters import CELL_COUNTERS, ELEMENT_COUNTERS, layout
+from schemas.counters import CELL_COUNTERS, ELEMENT_COUNTERS, NR_CELL_SLICES_V1, NR_CELL_V1, layout
 from schemas.exceptions import UnknownLayout
-from schemas.levers import LEVERS
+from schemas.levers import LEVERS, RATIOS
 from schemas.names import managed_element_of
 from schemas.telemetry import Alarm, ConfigurationReport, MeasurementReport, PmReport
 
@@ -208,7 +208,8 @@ class PeriodChecks:
                 f.warning(
                     "counter-wanted", f"{name} never had a value", "send it if you can: the twin's fidelity rests on it"
                 )
-        lacking = [n for n in (*CELL_COUNTERS, *ELEMENT_COUNTERS) if n not in self.counters and n not in WANTED]
+        common = NR_CELL_SLICES_V1 if self._hello.topology.slices else NR_CELL_V1
+        lacking = [n for n in (*common.cell, *common.element) if n not in self.counters and n not in WANTED]
         if lacking:
             f.info("counters-missing", f"without a value in this run: {', '.join(lacking)}")
         unknown = [lever for lever in self._hello.levers if lever not in LEVERS]
@@ -217,6 +218,7 @@ class PeriodChecks:
                 "unknown-lever", f"levers that twinloop does not know: {', '.join(unknown)}",
                 f"name attributes of TS 28.541 that it does: {', '.join(LEVERS)}",
             )  # fmt: skip
-        missing = [lever for lever in LEVERS if lever not in self._hello.levers]
+        of_slices = () if self._hello.topology.slices else RATIOS
+        missing = [lever for lever in LEVERS if lever not in self._hello.levers and lever not in of_slices]
         if missing:
             f.info("levers-missing", f"levers that this network does not have: {', '.join(missing)}")

@@ -8,11 +8,11 @@ from loops.agents.agent import Form, NetworkView, Setting
 from loops.agents.forms import Trigger, proposal
 from loops.agents.memory import Memory, Pauses
 from schemas.counters import URLLC, sliced
+from schemas.levers import MINIMUM
 from schemas.names import short_name, slice_policy_dn
 from schemas.strategies import Direction, Objective, Strategy
 
 DELAY, PRB = "DRB.RlcSduDelayDl", "RRU.PrbTotDl"
-MINIMUM = "rRMPolicyMinRatio"
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from loops.outer.neighbours import NeighbourGraph
 from loops.outer.plan import Plan
-from schemas.levers import UNLOCKED
+from schemas.levers import RATIOS, UNLOCKED
 from schemas.names import cell_of
 
 # Levers whose worst case is an inconvenience; others can take coverage away.
-_MILD = frozenset({"cellIndividualOffset", "rRMPolicyMaxRatio", "rRMPolicyMinRatio", "rRMPolicyDedicatedRatio"})
+_MILD = frozenset({"cellIndividualOffset", *RATIOS})
 
 
 class Risk(StrEnum):

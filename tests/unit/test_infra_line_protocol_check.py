@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infra.line_protocol.check import Finding, Level, check
-from infra.line_protocol.command_checks import another_value
-from schemas.levers import LEVERS, problem_with
-from tests.line_networks import altered, command
+from infra.line_protocol.command_checks import another_ratio, another_value
+from schemas.levers import DEDICATED, LEVERS, MAXIMUM, MINIMUM, RATIOS, problem_with
+from tests.line_networks import altered, command, script
 
 SILENCE_S = 10.0
 DN = {
@@ -105,3 +107,44 @@ def test_other_values_are_possible_ones(attribute: str, value: float) -> None:
     other = another_value(attribute, value)
     assert problem_with(DN[LEVERS[attribute].cls], attribute, other) is None
     assert other != value or value == LEVERS[attribute].low
+
+
+@given(st.lists(st.floats(0, 100), min_size=3, max_size=3).map(sorted), st.floats(0, 100), st.permutations(RATIOS))
+def test_other_ratios_fit_together_in_any_order(shares: list[float], others: float, order: list[str]) -> None:
+    ratios = dict(zip(RATIOS, shares, strict=True))
+    others = min(others, 100 - ratios[MINIMUM])
+    for attribute in order:
+        other = another_ratio(attribute, ratios, others)
+        if other is not None:
+            assert other != ratios[attribute]
+            ratios[attribute] = other
+        assert 0 <= ratios[DEDICATED] <= ratios[MINIMUM] <= ratios[MAXIMUM] <= 100
+        assert ratios[MINIMUM] + others <= 100 + 1e-9
+
+
+SLICED = """
+import sys
+from infra.network import __main__, configuration
+if sys.argv.pop(1) == "careless":  # a fork appends its own arguments
+    configuration.problem_with_ratios = lambda cell, ratios: None
+sys.exit(__main__.main())
+"""
+
+
+def sliced(folder: Path, manner: str) -> list[str]:
+    """The reference network, small."""
+    return [*script(folder, SLICED), manner, "--users", "30", "--step-s", "1"]
+
+
+def test_a_network_with_slices_is_asked_for_possible_shares(tmp_path: Path) -> None:
+    assert codes(check(sliced(tmp_path, "careful"), SILENCE_S)) == set()
+
+
+def test_shares_that_do_not_fit_together_must_be_refused(tmp_path: Path) -> None:
+    assert "accepts-impossible-ratios" in codes(check(sliced(tmp_path, "careless"), SILENCE_S))
+
+
+def test_a_network_without_slices_lacks_nothing_of_them() -> None:
+    said = [f.message for f in check(command(), SILENCE_S) if f.code in ("counters-missing", "levers-missing")]
+    assert len(said) == 2
+    assert not any("-000001" in s or "rRMPolicy" in s for s in said)
