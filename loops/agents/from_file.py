@@ -8,6 +8,7 @@
     changes:
       - {cell: gnb2-1, attribute: administrativeState, value: LOCKED}
       - {cell: gnb2-2, towards: gnb2-1, attribute: cellIndividualOffset, value: -2}
+      - {cell: gnb2-2, slice: 2-000001, attribute: rRMPolicyMinRatio, value: 15}
       - {object: "SubNetwork=1,ManagedElement=gnb3,GNBDUFunction=1,NRSectorCarrier=2",
          attribute: configuredMaxTxPower, value: 20000}
     guards:
@@ -40,8 +41,8 @@ from pydantic import Field, ValidationError, model_validator
 from loops.exceptions import BadStrategyFile
 from schemas.base import Record
 from schemas.identifiers import digest
-from schemas.levers import LEVERS
-from schemas.names import beam_dn, relation_dn, sector_carrier_dn, short_name
+from schemas.levers import LEVERS, RATIOS
+from schemas.names import beam_dn, relation_dn, sector_carrier_dn, short_name, slice_policy_dn
 from schemas.strategies import Condition, ConfigChange, Guard, Objective, Rule, ScheduleEntry, Strategy
 from schemas.topology import Topology
 
@@ -52,6 +53,7 @@ class _Change(Record):
     object: str | None = None
     cell: str | None = None
     towards: str | None = None
+    slice: str | None = None
     attribute: str
     value: float | str
 
@@ -61,6 +63,8 @@ class _Change(Record):
             raise ValueError("name either the cell or the object")
         if (self.towards is not None) != (self.cell is not None and self.attribute == "cellIndividualOffset"):
             raise ValueError("`towards` names the neighbour of a cell's cellIndividualOffset, and only that needs it")
+        if (self.slice is not None) != (self.cell is not None and self.attribute in RATIOS):
+            raise ValueError("`slice` names the slice whose share of a cell an rRMPolicy…Ratio is; only that needs it")
         return self
 
 
@@ -202,6 +206,8 @@ class _Reader:
             at = (*loc, "changes", i)
             named = {f: getattr(change, f) for f in ("cell", "towards") if getattr(change, f) is not None}
             unknown = [f for f, cell in named.items() if not self._known(cell, *at, f)]
+            if change.slice is not None and not self._has_slice(change.slice, *at, "slice"):
+                unknown.append("slice")
             if unknown:
                 continue
             try:
@@ -247,6 +253,13 @@ class _Reader:
         self.problems.append((loc, f"network {self._network.network_id} has no cell {cell}; {has}"))
         return False
 
+    def _has_slice(self, s_nssai: str, *loc: int | str) -> bool:
+        names = [s.s_nssai for s in self._network.slices]
+        if s_nssai not in names:
+            has = f"it has {', '.join(names) or 'none'}"
+            self.problems.append((loc, f"network {self._network.network_id} has no slice {s_nssai}; {has}"))
+        return s_nssai in names
+
 
 def _object(change: _Change, cells: dict[str, str]) -> str:
     """The object that carries an attribute of a cell."""
@@ -258,6 +271,8 @@ def _object(change: _Change, cells: dict[str, str]) -> str:
             return beam_dn(cell)
         case "NRCellRelation":
             return relation_dn(cell, cells[change.towards or ""])
+        case "RRMPolicyRatio":
+            return slice_policy_dn(cell, change.slice or "")
     return cell
 
 

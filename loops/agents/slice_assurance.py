@@ -1,4 +1,7 @@
-"""Guarantee a slice more of a cell when its delay misses the target there; take that back when there is slack."""
+"""Guarantee a slice more of a cell when its delay misses the target there.
+
+What is guaranteed and not used serves the other slices (TS 28.541), so that nothing is gained by taking it back.
+"""
 
 from dataclasses import dataclass, field
 
@@ -25,8 +28,8 @@ class SliceAssurance:
         Which slice it looks after.
     target
         Delay, 0.1 ms, above which a cell is given more.
-    slack
-        Part of the target below which a cell gives back what it was given.
+    busy_above
+        PRB use, %, below which a guarantee changes nothing: slices are not in each other's way.
     step, largest
         Of a change, and of the guaranteed share, percent; the step is halved after each setback on the cell.
     min_gain
@@ -35,7 +38,7 @@ class SliceAssurance:
 
     s_nssai: str = URLLC
     target: float = 12.0
-    slack: float = 0.4
+    busy_above: float = 70.0
     step: float = 15.0
     largest: float = 40.0
     min_gain: float = 0.001
@@ -44,14 +47,14 @@ class SliceAssurance:
     name: str = "slice-assurance"
 
     def propose(self, view: NetworkView) -> list[Strategy]:
-        """The cell with the longest delay that can be helped, else one that no longer needs its share."""
+        """More for the cell with the longest delay that can be helped."""
         memory = Memory(view, self.name, self.pauses)
         if self.s_nssai not in view.slices or memory.pauses:
             return []
         k = view.slices.index(self.s_nssai)
         kpi = sliced(DELAY, self.s_nssai)
         delay = view.worst(kpi)
-        usable = view.active & view.in_service & np.isfinite(delay)
+        usable = view.active & view.in_service & np.isfinite(delay) & (view.worst(PRB) > self.busy_above)
         for c in np.argsort(-np.where(usable, delay, -np.inf), kind="stable").tolist():
             if not usable[c] or delay[c] <= self.target:
                 break
@@ -62,21 +65,6 @@ class SliceAssurance:
                 why = f"its delay is {delay[c] / 10:.1f} ms, {self.target / 10:.1f} ms are the target"
                 objective = Objective(kpi=kpi, direction=Direction.DOWN, min_gain=self.min_gain)
                 return [self._proposal(view, c, more, present, objective, why)]
-        return self._back(view, memory, k, delay)
-
-    def _back(self, view: NetworkView, memory: Memory, k: int, delay: np.ndarray) -> list[Strategy]:
-        """What it gave where there is slack now."""
-        own = memory.in_force()
-        for c, cell in enumerate(view.cells):
-            given = own.get((slice_policy_dn(cell, self.s_nssai), MINIMUM))
-            idle = delay[c] < self.slack * self.target  # False where unknown
-            if given and idle and view.min_ratio[c, k] == given[2] > view.dedicated_ratio[c, k]:
-                if memory.rests([cell]):
-                    continue
-                objective = Objective(kpi="DRB.UEThpDl", direction=Direction.UP)
-                why = f"its delay is down to {delay[c] / 10:.1f} ms"
-                to, present = float(view.dedicated_ratio[c, k]), float(view.min_ratio[c, k])
-                return [self._proposal(view, c, to, present, objective, why)]
         return []
 
     def _proposal(

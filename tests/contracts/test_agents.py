@@ -22,7 +22,7 @@ INSTALLED = sorted({e.name for e in entry_points(group=GROUP)})
 NAMES = [f"{name}{form}" for name in INSTALLED for form in ("", ":schedule", ":policy")]
 LOADS = st.lists(st.sampled_from([float("nan"), 2.0, 12.0, 35.0, 55.0, 75.0, 97.0]), min_size=21, max_size=21)
 # A network in which there is something to do for anybody: idle, even and crowded cells side by side.
-MIXED = view({0: 97.0, 1: 20.0, 2: 20.0, 6: 3.0, 10: 4.0, 16: 5.0}, others=20.0)
+MIXED = view({0: 97.0, 1: 20.0, 2: 20.0, 5: 90.0, 6: 3.0, 10: 4.0, 16: 5.0}, others=20.0)
 
 
 @pytest.fixture(params=NAMES)

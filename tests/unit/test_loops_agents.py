@@ -9,7 +9,9 @@ from loops.agents.agent import Fate, Form
 from loops.agents.coverage import Coverage
 from loops.agents.energy_saving import EnergySaving
 from loops.agents.load_balancing import LoadBalancing
-from schemas.names import relation_dn
+from loops.agents.slice_assurance import SliceAssurance
+from schemas.counters import URLLC
+from schemas.names import relation_dn, slice_policy_dn
 from schemas.strategies import Direction
 from tests.agent_views import CELLS, NETWORK, applied, attempt, later, view
 
@@ -118,6 +120,31 @@ def test_coverage_gives_power_back_before_it_tilts() -> None:
     (given,) = Coverage().propose(replace(now, tx_power_dbm=power))
     assert given.title == "Give gnb7-2 power back"
     assert float(given.changes[0].value) == pytest.approx(40_000 * 10**-0.2, rel=1e-3)
+
+
+def test_slice_assurance_guarantees_more_where_packets_wait_and_no_more_than_there_is() -> None:
+    busy = view({5: 90.0})
+    (more,) = SliceAssurance().propose(busy)
+    assert [(c.object, c.attribute, c.value) for c in more.changes] == [
+        (slice_policy_dn(CELLS[5], URLLC), "rRMPolicyMinRatio", 15.0)
+    ]
+    assert (more.objective.kpi, more.objective.direction) == ("DRB.RlcSduDelayDl.2-000001", Direction.DOWN)
+    least, most = np.zeros((len(CELLS), 2)), np.full((len(CELLS), 2), 100.0)
+    least[5], most[5, 1] = (90.0, 5.0), 12.0
+    (small,) = SliceAssurance().propose(replace(busy, min_ratio=least, max_ratio=most))
+    assert small.changes[0].value == 10.0, "with the other slice's 90 % that is all"
+    least[5, 1] = 10.0
+    assert SliceAssurance().propose(replace(busy, min_ratio=least)) == []
+    assert SliceAssurance(target=40.0).propose(busy) == []
+    assert SliceAssurance().propose(replace(busy, slices=())) == []
+    assert SliceAssurance().propose(view({5: 60.0})) == [], "nobody is in the packets' way"
+
+
+def test_slice_assurance_takes_half_the_step_after_a_refusal() -> None:
+    busy = view({5: 90.0})
+    (first,) = SliceAssurance().propose(busy)
+    (again,) = SliceAssurance().propose(later(busy, 50, history=(attempt(first, Fate.REFUSED),)))
+    assert again.changes[0].value == 7.5
 
 
 def test_after_a_roll_back_the_next_step_is_half_as_large() -> None:

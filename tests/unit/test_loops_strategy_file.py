@@ -6,7 +6,7 @@ import pytest
 
 from loops.agents.from_file import load_strategy
 from loops.exceptions import BadStrategyFile
-from schemas.names import beam_dn, relation_dn, sector_carrier_dn
+from schemas.names import beam_dn, relation_dn, sector_carrier_dn, slice_policy_dn
 from schemas.strategies import Strategy
 from tests.agent_views import CELLS, NETWORK
 
@@ -19,6 +19,7 @@ changes:
   - {cell: gnb2-2, attribute: configuredMaxTxPower, value: 20000}
   - {cell: gnb2-2, attribute: digitalTilt, value: 80}
   - {cell: gnb2-2, towards: gnb2-3, attribute: cellIndividualOffset, value: -2}
+  - {cell: gnb2-2, slice: 2-000001, attribute: rRMPolicyMinRatio, value: 15}
 guards:
   - {kpi: DRB.UEThpDl, scope: network, direction: up, relative: 0.02}
 """
@@ -40,6 +41,7 @@ def test_short_names_become_the_objects_that_carry_the_attributes(tmp_path: Path
         sector_carrier_dn(CELLS[4]),
         beam_dn(CELLS[4]),
         relation_dn(CELLS[4], CELLS[5]),
+        slice_policy_dn(CELLS[4], "2-000001"),
     ]
     assert strategy == load_strategy(path, NETWORK.topology, proposed_at_ms=60_000, revision=1)
     assert strategy.strategy_id != load_strategy(path, NETWORK.topology, proposed_at_ms=120_000).strategy_id
@@ -55,7 +57,9 @@ def test_short_names_become_the_objects_that_carry_the_attributes(tmp_path: Path
         ("value: -2", "value: -7", r"line 8, changes.3.*nearest is -6"),
         ("value: 20000", "value: 1000000000", r"line 6, changes.1.*must lie in"),
         (", towards: gnb2-3", "", r"line 8, changes.3: `towards` names the neighbour"),
-        ("relative: 0.02", "relativ: 0.02", r"line 10, guards.0.relativ"),
+        (", slice: 2-000001", "", r"line 9, changes.4: `slice` names the slice"),
+        ("slice: 2-000001", "slice: 7-000001", r"line 9, changes.4.slice: .*no slice 7-000001; it has 1-000001, 2-0"),
+        ("relative: 0.02", "relativ: 0.02", r"line 11, guards.0.relativ"),
         ("by: anna", "by: [anna", r"is not YAML: .*line 3"),
         (GOOD, "- a list", r"line 1, file: "),
         (GOOD, "", r"line 1, file: "),
