@@ -7,6 +7,7 @@ from pydantic import Field
 
 from schemas.base import EpochMs, Event, Identifier, Number, Probability, Record
 from schemas.strategies import Guard, Strategy
+from schemas.telemetry import AttributeValue
 
 
 class Verdict(StrEnum):
@@ -122,6 +123,13 @@ class Diagnosis(Record):
     summary: str = Field(max_length=2000)
 
 
+class Companion(Record):
+    """Another strategy that may go on and, as both were verified together, goes well with this one."""
+
+    strategy_id: Identifier
+    changes: list[AttributeValue] = Field(description="What it sets")
+
+
 class NdtReport(Event):
     """The verdict on a strategy, with what it rests on and what it does not cover."""
 
@@ -146,4 +154,5 @@ class NdtReport(Event):
     load_low: Number = Field(description="Network PRB use below which the verdict does not hold, %")
     load_high: Number
     conflicts: list[Conflict] = Field(default_factory=list, description="With other open strategies")
+    companions: list[Companion] = Field(default_factory=list, description="Whose changes do not put the verdict out")
     diagnosis: Diagnosis | None = Field(default=None, description="Why it was not approved")

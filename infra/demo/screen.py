@@ -15,6 +15,7 @@ from infra.demo.plan import DemoPlan
 from infra.demo.state import DemoState
 
 _LINE_EVERY = 10
+_NEWEST = 10
 
 
 class Screen:
@@ -92,7 +93,9 @@ class Screen:
             side_by_side = Table.grid(padding=(0, 4))
             side_by_side.add_row(table, roles)
             parts.append(side_by_side)
-        parts += [Text(f"{clock(at)[11:16]} {line}", overflow="ellipsis", no_wrap=True) for at, line in state.news]
+        parts += [
+            Text(f"{clock(at)[11:16]} {line}", overflow="ellipsis", no_wrap=True) for at, line in state.news[-_NEWEST:]
+        ]
         return Group(*parts)
 
 

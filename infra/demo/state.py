@@ -22,19 +22,20 @@ class DemoState:
 
 _NEWS = """
 SELECT at_ms, line FROM (
-    SELECT v.period_end_ms AS at_ms,
+    SELECT v.period_end_ms AS at_ms, 0 AS follows, v.strategy_id AS about, 0 AS seq,
            v.verdict || ': ' || coalesce(s.body->>'title', v.strategy_id) || ' (' || s.agent || ')' AS line
     FROM verdicts v LEFT JOIN strategies s USING (network_id, strategy_id) WHERE v.network_id = %(n)s
     UNION ALL
-    SELECT t.at_ms, 'plan ' || t.to_state || CASE WHEN t.stage = '' THEN '' ELSE ' (' || t.stage || ')' END
+    SELECT t.at_ms, 1, t.plan_id, t.seq,
+           'plan ' || t.to_state || CASE WHEN t.stage = '' THEN '' ELSE ' (' || t.stage || ')' END
            || ': ' || coalesce(p.body->'strategy'->>'title', t.plan_id)
            || CASE WHEN t.reason = '' THEN '' ELSE ' – ' || t.reason END
     FROM plan_transitions t LEFT JOIN plans p USING (network_id, plan_id) WHERE t.network_id = %(n)s
-) news ORDER BY at_ms DESC LIMIT %(most)s
+) news ORDER BY at_ms DESC, follows DESC, about DESC, seq DESC LIMIT %(most)s
 """
 
 
-def look(connection: Connection, network_id: str, region: str, news: int = 8) -> DemoState:
+def look(connection: Connection, network_id: str, region: str, news: int = 40) -> DemoState:
     """Read the present state; ``news`` of the newest verdicts and transitions, oldest first."""
     progress = connection.execute("SELECT role, period_end_ms FROM progress WHERE network_id = %s", (network_id,))
     done: dict[str, int] = dict(progress.fetchall())

@@ -1,6 +1,6 @@
 """What follows a period's verifications: conflicts among what was approved, causes of what was not."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from loops.inner.ablation import Ablation
@@ -8,8 +8,9 @@ from loops.inner.conflicts import Area, UnderWay, pairs, rivals, settle
 from loops.inner.coordinator import Patience, Verification
 from loops.inner.diagnosis import diagnose
 from loops.inner.verify import Inquiry
-from schemas.ndt import Conflict, Verdict
+from schemas.ndt import Companion, Conflict, Verdict
 from schemas.strategies import Strategy
+from schemas.telemetry import AttributeValue
 
 # Pairs verified together in one period: each costs as much as a strategy.
 _MOST_PAIRS = 4
@@ -82,6 +83,8 @@ def _settle(
             continue
         conflict = settle(pair, together.get(i))
         if conflict is None:
+            if pair.joint:
+                _accompany(of, pair.first.strategy, pair.second.strategy)
             continue
         out.conflicts.append(conflict)
         deferred |= set(conflict.deferred)
@@ -92,6 +95,17 @@ def _settle(
         for strategy_id in ids & set(of):
             _note(of[strategy_id], conflict, pair.first.strategy, pair.second.strategy)
     return True
+
+
+def _accompany(of: Mapping[str, Verification], first: Strategy, second: Strategy) -> None:
+    """Write into the reports of two that go well together that each stands beside the other."""
+    for own, other in ((first, second), (second, first)):
+        verification = of.get(own.strategy_id)  # None where it is under way
+        if verification is None or verification.report is None:
+            continue
+        changes = [AttributeValue(object=c.object, attribute=c.attribute, value=c.value) for c in other.changes]
+        companions = [*verification.report.companions, Companion(strategy_id=other.strategy_id, changes=changes)]
+        verification.report = verification.report.model_copy(update={"companions": companions})
 
 
 def _note(verification: Verification, conflict: Conflict, first: Strategy, second: Strategy) -> None:

@@ -1,10 +1,15 @@
 """A plan that waits for its turn: is the verdict still good, and is this the moment?"""
 
+from collections.abc import Iterable
+
 from loops.alerts.events import Kind
+from loops.outer.plan import as_mapping
 from loops.outer.reconcile import differing, same
 from loops.outer.run import Run, listed
 from loops.outer.standing import begin
+from schemas.ndt import Companion
 from schemas.plans import PlanState
+from schemas.telemetry import AttributeValue
 
 
 def awaiting(run: Run) -> None:
@@ -41,11 +46,18 @@ def _obstacle(run: Run) -> str | None:
     if unknown:
         names = ", ".join(f"{c.attribute} of {c.object}" for c in unknown[:3])
         return f"the network does not report {names}, so there would be nothing to fall back to"
-    if changed := differing(plan.assumed, actual):
+    changed = differing(plan.assumed, actual)
+    if changed and not any(_explains(c, changed) for c in plan.companions):
         return f"the area was changed since the verdict: {listed(changed[:3])}"
     if all(same(actual[c.object, c.attribute], c.value) for c in changes):
         return "everything is as the strategy wants it already"
     return None
+
+
+def _explains(companion: Companion, changed: Iterable[AttributeValue]) -> bool:
+    """Whether all that has changed is as a strategy that was verified together with this one sets it."""
+    new = as_mapping(companion.changes)
+    return all((c.object, c.attribute) in new and same(c.value, new[c.object, c.attribute]) for c in changed)
 
 
 def _cancel(run: Run, reason: str) -> None:

@@ -9,7 +9,7 @@ from loops.outer.stages import Stage, stages_of
 from schemas.base import EpochMs, Identifier, Number, Record
 from schemas.identifiers import digest
 from schemas.names import NetworkId, cell_of
-from schemas.ndt import NdtReport, Prediction, Verdict
+from schemas.ndt import Companion, NdtReport, Prediction, Verdict
 from schemas.plans import TERMINAL, ConfigCommand, PlanState
 from schemas.strategies import Guard, Strategy
 from schemas.telemetry import AttributeValue
@@ -51,6 +51,7 @@ class Plan(Record):
     load_low: Number
     load_high: Number
     assumed: tuple[AttributeValue, ...]  # levers of the area as the verdict knew them
+    companions: tuple[Companion, ...] = ()  # strategies whose changes do not put the verdict out
     stages: tuple[Stage, ...]
     area: tuple[str, ...]  # changed cells and their ring: what the plan locks
     created_ms: EpochMs
@@ -166,6 +167,7 @@ def plan_from(
         valid_until_ms=report.valid_until_ms,
         load_low=report.load_low,
         load_high=report.load_high,
+        companions=tuple(report.companions),
         assumed=as_values((k, v) for k, v in known.items() if cell_of(k[0]) in area),
         stages=stages,
         area=tuple(sorted(area)),

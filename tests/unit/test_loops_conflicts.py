@@ -90,6 +90,12 @@ def test_strategies_that_go_well_together_are_no_conflict() -> None:
     verified, found = run([saves("a", 0), saves("b", 1)], effects)
     assert found.conflicts == []
     assert {verdict(v) for v in verified.values()} == {Verdict.APPROVED}
+    for own, other in (("a", saves("b", 1)), ("b", saves("a", 0))):
+        report = verified[own].report
+        assert report is not None
+        (companion,) = report.companions
+        assert companion.strategy_id == other.strategy_id
+        assert [c.object for c in companion.changes] == [c.object for c in other.changes]
 
 
 def test_what_lies_apart_is_not_verified_together() -> None:
@@ -136,6 +142,7 @@ def test_harm_that_only_both_together_do_is_an_implicit_conflict() -> None:
     (conflict,) = found.conflicts
     assert conflict.kind is ConflictKind.IMPLICIT
     assert (conflict.kpi, conflict.cell) == (THROUGHPUT, fake.CELLS[1])
+    assert not any(v.report and v.report.companions for v in verified.values())
     assert conflict.resolution == "alone"
     assert conflict.kept == ["b"], "of equals the one that gives more"
     assert verdict(verified["b"]) is Verdict.APPROVED

@@ -9,7 +9,9 @@ from loops.outer.engine import acknowledge, admit, advance, advance_all
 from loops.outer.inputs import Inputs, Step
 from loops.outer.plan import Plan, as_mapping
 from loops.outer.settings import OuterSettings
+from schemas.ndt import Companion
 from schemas.plans import ConfigCommand, PlanState
+from schemas.telemetry import AttributeValue
 from tests.outer_world import (
     CELLS,
     GRAPH,
@@ -358,3 +360,16 @@ def test_a_new_plan_is_compared_only_once_enough_periods_were_reported() -> None
     loop = Loop(network, plan_for([power(two_cells()[0])], network))
     loop.until(PlanState.HOLDING)
     assert loop.plan.first_push_ms == end(SETTINGS.fewest_before)
+
+
+@pytest.mark.parametrize(("value", "state"), [(30_000.0, PlanState.COMPLETED), (20_000.0, PlanState.CANCELLED)])
+def test_what_a_companion_of_the_verdict_set_is_no_change_since(
+    value: float, state: PlanState, network: FakeNetwork
+) -> None:
+    cell = two_cells()[0]
+    beside = power(min(GRAPH.ring([cell])))
+    told = AttributeValue(object=beside.object, attribute=beside.attribute, value=value)
+    companions = [Companion(strategy_id="other", changes=[told])]
+    loop = Loop(network, plan_for([power(cell)], network, companions=companions))
+    network.actual[beside.object, beside.attribute] = 30_000
+    assert loop.run().state is state
