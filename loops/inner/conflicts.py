@@ -102,6 +102,11 @@ class Pair:
     joint: Strategy | None  # None also where the first is in force
 
     @property
+    def strategies(self) -> tuple[Strategy, Strategy]:
+        """Both, in order of rank."""
+        return self.first.strategy, self.second.strategy
+
+    @property
     def seeker(self) -> Strategy:
         """Whose objective the two together are judged by: the first's, unless that has been judged before."""
         return (self.first if self.first.verification else self.second).strategy

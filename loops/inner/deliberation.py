@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from loops.inner.ablation import Ablation
-from loops.inner.conflicts import Area, UnderWay, pairs, rivals, settle
+from loops.inner.conflicts import Area, Pair, UnderWay, pairs, rivals, settle
 from loops.inner.coordinator import Patience, Verification
 from loops.inner.diagnosis import diagnose
 from loops.inner.verify import Inquiry
@@ -71,30 +71,43 @@ def _settle(
     run: Callable[[Sequence[Inquiry]], bool],
 ) -> bool:
     approved = [v for v in verifications if _approved(v) and not v.job.strategy.standing]
-    found = pairs(rivals(approved, under_way, area))[:_MOST_PAIRS]
-    together = {i: verification_of(pair.joint) for i, pair in enumerate(found) if pair.joint}
-    if not run(list(together.values())):
-        return False
+    found = pairs(rivals(approved, under_way, area))
     of = {v.job.strategy.strategy_id: v for v in verifications}
-    deferred: set[str] = set()
-    for i, pair in enumerate(found):
-        ids = {pair.first.strategy.strategy_id, pair.second.strategy.strategy_id}
-        if ids & deferred:
-            continue
-        conflict = settle(pair, together.get(i))
-        if conflict is None:
-            if pair.joint:
-                _accompany(of, pair.first.strategy, pair.second.strategy)
-            continue
-        out.conflicts.append(conflict)
-        deferred |= set(conflict.deferred)
-        if conflict.resolution == "joint":
-            out.joint.append(together[i])
-            ids.add(together[i].job.strategy.strategy_id)
-            of[together[i].job.strategy.strategy_id] = together[i]
-        for strategy_id in ids & set(of):
-            _note(of[strategy_id], conflict, pair.first.strategy, pair.second.strategy)
+    for pair in found:
+        if pair.joint is None:
+            _settle_pair(out, pair, None, of)
+    # What has to be tried comes after what is plain, for that may leave less to try.
+    open_pairs = [(pair, pair.joint) for pair in found if pair.joint and not _deferred(out, pair)][:_MOST_PAIRS]
+    together = [verification_of(joint) for _, joint in open_pairs]
+    if not run(together):
+        return False
+    for (pair, _), verification in zip(open_pairs, together, strict=True):
+        _settle_pair(out, pair, verification, of)
     return True
+
+
+def _deferred(out: Deliberation, pair: Pair) -> bool:
+    """Whether one of the two no longer goes on, so that they do not meet."""
+    return any(s.strategy_id in c.deferred for s in pair.strategies for c in out.conflicts)
+
+
+def _settle_pair(out: Deliberation, pair: Pair, joint: Verification | None, of: dict[str, Verification]) -> None:
+    """Settle one pair and write it into the reports of both; ``of`` are verifications by strategy."""
+    if _deferred(out, pair):
+        return
+    conflict = settle(pair, joint)
+    if conflict is None:
+        if joint:
+            _accompany(of, *pair.strategies)
+        return
+    out.conflicts.append(conflict)
+    ids = {s.strategy_id for s in pair.strategies}
+    if joint and conflict.resolution == "joint":
+        out.joint.append(joint)
+        ids.add(joint.job.strategy.strategy_id)
+        of[joint.job.strategy.strategy_id] = joint
+    for strategy_id in ids & set(of):
+        _note(of[strategy_id], conflict, *pair.strategies)
 
 
 def _accompany(of: Mapping[str, Verification], first: Strategy, second: Strategy) -> None:

@@ -159,6 +159,14 @@ def test_what_is_in_roll_out_stays() -> None:
     assert verdict(verified["new"]) is Verdict.INCONCLUSIVE
 
 
+def test_a_clash_is_found_however_much_else_is_open() -> None:
+    effects = Effects({"joint": {POWER: -0.1}, "a": {POWER: -0.05}, "b": {POWER: -0.05}})
+    others = [UnderWay(speeds(f"old{i}", 1), 0.05, in_force=False) for i in range(5)]
+    verified, found = run([saves("a"), saves("b", value="SHUTTING_DOWN")], effects, under_way=others)
+    assert [c.kind for c in found.conflicts] == [ConflictKind.DIRECT]
+    assert (verdict(verified["a"]), verdict(verified["b"])) == (Verdict.APPROVED, Verdict.INCONCLUSIVE)
+
+
 def test_beside_what_is_under_way_the_newcomer_must_bring_what_it_is_for() -> None:
     effects = Effects({"new": {POWER: -0.05}, "joint": {POWER: 0.01}})
     _, found = run([saves("new", 0)], effects, under_way=[UnderWay(speeds("old", 2), 0.05, in_force=False)])
