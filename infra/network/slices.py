@@ -46,9 +46,9 @@ def problem_with_ratios(cell: str, ratios: Floats) -> str | None:
 def packet_share(ratios: Floats, senders: Floats, readers: Floats, busy: Floats) -> Floats:
     """[C] how fast packets are served while any wait, as a share of the whole carrier.
 
-    While files wait too, users of both slices share equally, but the packets get no less than their min share and no
-    more than what is neither above their max nor the files' own by min. While no file waits, packets may have all but
-    the files' dedicated share, up to their max.
+    While files wait too, users of both slices share equally, but the packets get no less than their min share and what
+    the files' max leaves, and no more than what is neither above their max nor the files' own by min. While no file
+    waits, packets may have all but the files' dedicated share, up to their max.
 
     Parameters
     ----------
@@ -62,6 +62,7 @@ def packet_share(ratios: Floats, senders: Floats, readers: Floats, busy: Floats)
     most, least = ratios[MAXIMUM, PACKETS] / 100, ratios[MINIMUM, PACKETS] / 100
     alone = np.minimum(most, 1 - ratios[DEDICATED, FILES] / 100)
     equal = senders / np.maximum(senders + readers, 1)
+    least = np.maximum(least, 1 - ratios[MAXIMUM, FILES] / 100)
     contended = np.minimum(np.maximum(equal, least), np.minimum(most, 1 - ratios[MINIMUM, FILES] / 100))
     out: Floats = alone + busy * (contended - alone)
     return out

@@ -153,3 +153,44 @@ def test_a_queue_loses_nothing_and_serves_no_faster_than_its_share() -> None:
     assert (got.served_kbit <= total + 1e-9).all()
     assert got.cell_kbit.sum() == pytest.approx(got.served_kbit.sum())
     assert (got.used_s <= share[:, None] * 0.1 + 1e-12).all()
+
+
+def test_queues_are_those_of_a_walk_cycle_by_cycle() -> None:
+    rng = np.random.default_rng(5)
+    users, slices, cycles, cycle_s = 9, 3, 8, 0.01
+    where, rate = rng.integers(0, 2, users), rng.uniform(500, 5000, users)
+    share, before = np.array([0.3, 0.02]), rng.uniform(0, 5, users) * (rng.uniform(size=users) < 0.5)
+    sent = rng.uniform(0, 12, (users, slices, cycles)) * (rng.uniform(size=(users, slices, cycles)) < 0.3)
+    got = serve(where, rate, before, sent, share, cycle_s)
+    for c in range(2):
+        own = where == c
+        queue_s, used_s, waiting_s2 = float((before / rate)[own].sum()), np.zeros(slices), 0.0
+        for t in range(slices):
+            for j in range(cycles):
+                begin_s = queue_s + float((sent[own, t, j] / rate[own]).sum())
+                drained_s = min(begin_s, share[c] * cycle_s)
+                queue_s = begin_s - drained_s
+                used_s[t] += drained_s
+                waiting_s2 += 0.5 * (begin_s + queue_s) * min(begin_s / share[c], cycle_s)
+        kbit = float((before + sent.sum(axis=(1, 2)))[own].sum())
+        total_s = float(((before + sent.sum(axis=(1, 2))) / rate)[own].sum())
+        assert got.used_s[c] == pytest.approx(used_s, abs=1e-12)
+        assert got.cell_kbit[c] == pytest.approx(kbit * (1 - queue_s / total_s))
+        assert got.waiting_kbit_s[c] == pytest.approx(waiting_s2 * kbit / total_s)
+
+
+def test_packets_are_served_the_faster_the_more_they_may_and_the_less_files_may() -> None:
+    def shares(who: int, kind: int) -> list[float]:
+        out = []
+        for percent in (0, 10, 25, 40, 60, 80, 100):
+            ratios = np.zeros((3, 2, 1))
+            ratios[MAXIMUM] = 100.0
+            ratios[kind, who] = percent
+            out += packet_share(ratios, np.array([3.0]), np.array([9.0]), np.array([0.7])).tolist()
+        return out
+
+    assert shares(PACKETS, MAXIMUM) == sorted(shares(PACKETS, MAXIMUM))
+    assert shares(PACKETS, MINIMUM) == sorted(shares(PACKETS, MINIMUM))
+    assert shares(FILES, MAXIMUM) == sorted(shares(FILES, MAXIMUM), reverse=True)
+    assert shares(FILES, MINIMUM) == sorted(shares(FILES, MINIMUM), reverse=True)
+    assert len({round(s, 9) for s in shares(FILES, MAXIMUM)}) > 3
