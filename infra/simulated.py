@@ -52,11 +52,7 @@ def followed(
     parameters
         Of the network, as `twinloop network run --set`.
     """
-    network = SimulatedNetwork(seed, hour, parameters)
-    twin = Twin.create(network.topology)
-    for seen in network.periods(periods):
-        twin = twin.apply(seen, {})
-    return twin
+    return SimulatedNetwork(seed, hour, parameters).twin(periods)
 
 
 def run_period(network: ReferenceNetwork, writer: TelemetryWriter, network_id: str) -> None:
@@ -103,6 +99,13 @@ class SimulatedNetwork:
             step = self._governance.process(self._state, [epoch])
             self._state = step.state
             yield from (observation_of(governed) for governed in step.outputs)
+
+    def twin(self, periods: int) -> Twin:
+        """Run, and follow it with a new twin."""
+        twin = Twin.create(self.topology)
+        for seen in self.periods(periods):
+            twin = twin.apply(seen, {})
+        return twin
 
     def epochs(self, count: int) -> Iterator[Epoch]:
         """Run; each period's messages, not governed yet."""

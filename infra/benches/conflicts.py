@@ -105,9 +105,7 @@ def _scores(who: str, pairs_: Sequence[tuple[bool, bool]]) -> dict[str, float]:
 def judged(seed: int, hour: float, most: int) -> list[Pair]:
     """Pairs of one network at one moment, labelled and judged."""
     network = SimulatedNetwork(seed, hour)
-    twin = Twin.create(network.topology)
-    for seen in network.periods(_SEEN):
-        twin = twin.apply(seen, {})
+    twin = network.twin(_SEEN)
     present = _live(network, ())
     every = range(len(twin.network.cells))
     harmless = {c for c in every if not _harms(twin, present, _live(network, (c,)), (c,))}

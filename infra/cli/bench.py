@@ -16,6 +16,7 @@ BENCHES: dict[str, str] = {
     "learning": "what learned models save of forecast errors: River off, residual off, both on",
     "anomalies": "anomaly scores: cells with injected faults against a usual day",
     "conflicts": "implicit conflicts found in the twin, against what the live network does",
+    "slices": "what the twin says of other slice ratios, against forks of the live network",
     "network": "how much faster than real time the reference network runs",
 }
 
