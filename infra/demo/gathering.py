@@ -30,8 +30,10 @@ SELECT v.strategy_id, s.body, v.period_end_ms, v.verdict, v.body FROM verdicts v
 JOIN strategies s USING (network_id, strategy_id) WHERE v.network_id = %s ORDER BY v.period_end_ms, v.strategy_id
 """
 _OUTCOMES = """
-SELECT plan_id, stage, kpi, cell, predicted, low, high, observed FROM outcomes WHERE network_id = %s
-ORDER BY at_ms, plan_id, stage, kpi, cell
+SELECT o.plan_id, p.body->'strategy'->>'title', o.kpi = p.body->'strategy'->'objective'->>'kpi',
+       o.stage, o.kpi, o.cell, o.predicted, o.low, o.high, o.observed
+FROM outcomes o JOIN plans p USING (network_id, plan_id) WHERE o.network_id = %s
+ORDER BY o.at_ms, o.plan_id, o.stage, o.kpi, o.cell
 """
 _CONFLICTS = """
 SELECT c.body, coalesce(a.body->>'title', c.body->>'first'), coalesce(b.body->>'title', c.body->>'second')
@@ -135,10 +137,10 @@ def _verdicts(connection: Connection, network_id: str, plan: DemoPlan, period_ms
 def _outcomes(connection: Connection, network_id: str) -> list[OutcomePart]:
     return [
         OutcomePart(
-            plan=plan_id, stage=stage, kpi=kpi, cell=cell, predicted=_number(predicted), low=_number(low),
-            high=_number(high), observed=_number(observed),
+            plan=plan_id, title=title, aimed=aimed, stage=stage, kpi=kpi, cell=cell,
+            predicted=_number(predicted), low=_number(low), high=_number(high), observed=_number(observed),
         )
-        for plan_id, stage, kpi, cell, predicted, low, high, observed in connection.execute(
+        for plan_id, title, aimed, stage, kpi, cell, predicted, low, high, observed in connection.execute(
             _OUTCOMES, (network_id,)
         ).fetchall()
     ]  # fmt: skip

@@ -111,6 +111,8 @@ class OutcomePart(_Part):
     """Predicted against observed."""
 
     plan: str
+    title: str = Field(description="Of the plan's strategy")
+    aimed: bool = Field(description="Whether this KPI is what the strategy is for")
     stage: str
     kpi: str
     cell: str
