@@ -6,7 +6,7 @@ once.
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,16 @@ from infra.settings import Settings
 from infra.storage.database import connect
 from infra.verifying import count_workers, verify
 from loops.inner import sharding
+from loops.inner.conflicts import area_of
+from loops.inner.coordinator import Patience, Verification
+from loops.inner.deliberation import deliberate
 from loops.inner.design import Design
 from loops.inner.sharding import Job
-from loops.inner.verify import verify_here
+from loops.inner.verify import Inquiry, LocalWorkers, drive
 from schemas.ndt import NdtReport, NdtShardResult, Verdict
 from schemas.registry import connect as connect_registry
 from schemas.registry import register
+from schemas.strategies import Strategy
 from schemas.topics import NDT_JOBS, NDT_RESULTS
 from streams.kafka import KafkaTransport
 from streams.testing import wait_until
@@ -75,12 +79,19 @@ def undisturbed(rig: Rig) -> list[NdtReport]:
     twin = rig.twin(PERIOD)
     with connect(rig.context.database_url) as connection:
         sight = sight_of(connection, twin, "1", twin.period_end_ms)
-    jobs = [
-        Job(s, twin.revision, DESIGN, len(twin.network.cells), rig.context.settings.inner.seed)
-        for s, _ in rig.strategies().values()
-    ]
-    reports = [verify_here(job, sight.basis(job.strategy), twin) for job in jobs]
-    return sorted(reports, key=lambda r: r.strategy_id)
+    workers, cells, seed = LocalWorkers({twin.revision: twin}), twin.network.cells, rig.context.settings.inner.seed
+    patience = Patience(deadline_s=float("inf"), attempts=1)
+
+    def verification(strategy: Strategy) -> Verification:
+        return Verification(Job(strategy, twin.revision, DESIGN, len(cells), seed), sight.basis(strategy), patience)
+
+    def run(inquiries: Sequence[Inquiry]) -> bool:
+        return drive(inquiries, workers, workers, lambda: False)
+
+    done = [verification(s) for s, _ in rig.strategies().values()]
+    assert run(done)
+    assert deliberate(done, (), area_of(cells, twin.network.neighbours), verification, run, patience)
+    return sorted((v.report for v in done if v.report), key=lambda r: r.strategy_id)
 
 
 def check(rig: Rig) -> None:
