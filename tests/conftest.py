@@ -1,5 +1,6 @@
 """Real services for tests that ask for them: one set a pytest run, on free ports, gone with the run."""
 
+import signal
 import uuid
 from collections.abc import Iterator
 
@@ -8,6 +9,12 @@ import pytest
 from infra.local.ports import Ports
 from infra.local.services import Endpoints, LocalServices
 from tests.databases import copy_of, migrated_template
+
+
+def pytest_configure() -> None:
+    """Ctrl-C reaches what tests start, also where pytest runs in the background of a shell that has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
