@@ -134,7 +134,8 @@ def fit_power(
     # What is never excited (sleep, while all cells are on) must not grow beyond the ignorance of the start.
     shrink = torch.minimum(torch.ones(3, dtype=torch.float64), prior / covariance.diagonal().sqrt())
     covariance = covariance * shrink[:, None] * shrink
-    noise = torch.diag((_POWER_NOISE * measured_w[usable]) ** 2)
+    # No less than of a watt: measurements without noise that contradict each other have no solution.
+    noise = torch.diag((_POWER_NOISE * measured_w[usable].clamp_min(1.0)) ** 2)
     gain = torch.linalg.solve(rows @ covariance @ rows.T + noise, rows @ covariance).T
     watts = environment.watts + gain @ (measured_w[usable] - rows @ environment.watts)
     covariance = covariance - gain @ rows @ covariance
