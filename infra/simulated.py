@@ -19,6 +19,7 @@ from processors.epoch import EpochGovernance
 from processors.epoch_reader import EpochReader
 from processors.governance.state import GovernanceState
 from processors.twin_sync import observation_of
+from schemas.counters import NR_CELL_V1
 from schemas.names import managed_element_of
 from schemas.plans import AckStatus
 from schemas.strategies import ConfigChange
@@ -34,6 +35,8 @@ _NETWORK = "simulated"
 _MIDNIGHT_MS = 1_768_176_000_000
 # Coarser than the network's own: what a twin sees hardly differs, and a period takes a tenth of the time.
 _PARAMETERS: Mapping[str, object] = {"time.step_s": 1.0}
+# The reference network speaks in common layouts.
+_AS_IT_IS = Translation((), NR_CELL_V1)
 
 
 def followed(
@@ -57,9 +60,8 @@ def followed(
 
 def run_period(network: ReferenceNetwork, writer: TelemetryWriter, network_id: str) -> None:
     """Run a network for a granularity period and write what it tells, as the bridge does."""
-    as_it_is = Translation((), network.hello().topology)
     lines = [
-        receive({"topic": told, "event": json.loads(text)}, text.encode(), network_id, as_it_is)
+        receive({"topic": told, "event": json.loads(text)}, text.encode(), network_id, _AS_IT_IS)
         for told, text in network.step()
         if told is not None
     ]

@@ -190,3 +190,8 @@ NR_CELL_SLICES_V1 = register_layout(
         element=NR_CELL_V1.element,
     )
 )
+
+
+def common_layout(*, sliced: bool) -> Layout:
+    """The layout that all of twinloop reads of a network with slices, or of one without."""
+    return NR_CELL_SLICES_V1 if sliced else NR_CELL_V1

@@ -38,6 +38,11 @@ class Direction(StrEnum):
     UP = "up"
     DOWN = "down"
 
+    @property
+    def sign(self) -> float:
+        """1 upwards, -1 downwards."""
+        return 1.0 if self is Direction.UP else -1.0
+
 
 class Objective(Record):
     """What the strategy is for: move one KPI of the whole network one way, by at least so much."""

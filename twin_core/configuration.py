@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from schemas.levers import LOCKED, UNLOCKED, problem_with
+from schemas.levers import LOCKED, RATIOS, UNLOCKED, problem_with
 from schemas.names import (
     beam_dn,
     canonical,
@@ -34,7 +34,7 @@ _TENSOR = {
     "rRMPolicyMinRatio": "min_ratio",
     "rRMPolicyMaxRatio": "max_ratio",
 }
-_RATIOS = {name: attribute for attribute, name in _TENSOR.items() if attribute.startswith("rRMPolicy")}
+_RATIOS = {_TENSOR[attribute]: attribute for attribute in RATIOS}
 
 
 class Difference(NamedTuple):
@@ -187,7 +187,7 @@ class Configuration:
             return round(10 * float(self.tilt_deg[place]), 6)
         if attribute == "digitalAzimuth":
             return round(10 * float(self.azimuth_deg[place]), 6)
-        if attribute in _RATIOS.values():
+        if attribute in RATIOS:
             return float(getattr(self, _TENSOR[attribute])[place])
         return float(self.cio_db[place])
 
@@ -244,7 +244,7 @@ def _place(network: Network, dn: str, attribute: str) -> tuple[str, Place]:
             if source == target:
                 raise UnknownObject(f"{dn} is a relation of a cell to itself; name a neighbour")
             return _TENSOR[attribute], (source, target)
-        if attribute in _RATIOS.values():
+        if attribute in RATIOS:
             if slice_of(dn) not in network.slices:
                 known = ", ".join(network.slices) or "none"
                 raise UnknownObject(f"{dn}: the network has no slice {slice_of(dn)}; it has {known}")

@@ -45,6 +45,7 @@ from infra.line_protocol.messages import (
 )
 from infra.line_protocol.process import MAX_LINE, STOP_S, LineProcess
 from infra.line_protocol.reception import Received, explain, poison, receive
+from schemas.counters import common_layout
 from schemas.telemetry import AttributeValue
 
 _L = TypeVar("_L", bound=Line)
@@ -115,7 +116,7 @@ class LineNetwork:
             self._process.close()
             raise
         self.network_id = self.hello.topology.network_id
-        self.translation = Translation(self.hello.layouts, self.hello.topology)
+        self.translation = Translation(self.hello.layouts, common_layout(sliced=bool(self.hello.topology.slices)))
 
     @property
     def command_line(self) -> list[str]:

@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from infra.line_protocol.messages import CounterLayout
-from schemas.counters import NR_CELL_SLICES_V1, NR_CELL_V1, layouts
-from schemas.topology import Topology
+from schemas.counters import NR_CELL_SLICES_V1, NR_CELL_V1, Layout
+
+_COMMON = (NR_CELL_V1.name, NR_CELL_SLICES_V1.name)
 
 
 class Translation:
-    """From the layouts of a hello into ``nr-cell-v1`` or, if the network has slices, ``nr-cell-slices-v1``.
+    """From the layouts of a hello into a common one.
 
     Attributes
     ----------
@@ -21,18 +22,17 @@ class Translation:
         Counters that the network sends and the layout has no place for.
     """
 
-    def __init__(self, told: Iterable[CounterLayout], topology: Topology) -> None:
-        common = {layout.name for layout in layouts()}
-        own = [layout for layout in told if layout.name not in common]
+    def __init__(self, told: Iterable[CounterLayout], target: Layout) -> None:
+        own = [layout for layout in told if layout.name not in _COMMON]
         self._layouts = {layout.name: layout for layout in own}
-        self._target = NR_CELL_SLICES_V1 if topology.slices else NR_CELL_V1
+        self._target = target
         self.left_out = tuple(
             dict.fromkeys(
                 name
                 for layout in own
-                for names, target in ((layout.cell, self._target.cell), (layout.element, self._target.element))
+                for names, known in ((layout.cell, target.cell), (layout.element, target.element))
                 for name in names
-                if name not in target
+                if name not in known
             )
         )
 

@@ -7,7 +7,7 @@ from infra.line_protocol.client import Period
 from infra.line_protocol.findings import Findings
 from infra.line_protocol.messages import Hello
 from infra.line_protocol.reception import Received
-from schemas.counters import CELL_COUNTERS, ELEMENT_COUNTERS, NR_CELL_SLICES_V1, NR_CELL_V1, layout
+from schemas.counters import CELL_COUNTERS, ELEMENT_COUNTERS, common_layout, layout
 from schemas.exceptions import UnknownLayout
 from schemas.levers import LEVERS, RATIOS
 from schemas.names import managed_element_of
@@ -208,7 +208,7 @@ class PeriodChecks:
                 f.warning(
                     "counter-wanted", f"{name} never had a value", "send it if you can: the twin's fidelity rests on it"
                 )
-        common = NR_CELL_SLICES_V1 if self._hello.topology.slices else NR_CELL_V1
+        common = common_layout(sliced=bool(self._hello.topology.slices))
         lacking = [n for n in (*common.cell, *common.element) if n not in self.counters and n not in WANTED]
         if lacking:
             f.info("counters-missing", f"without a value in this run: {', '.join(lacking)}")

@@ -17,12 +17,11 @@ from infra.network.tally import Tally
 from schemas.counters import (
     CELL_COUNTERS,
     EMBB,
-    NR_CELL_SLICES_V1,
-    NR_CELL_V1,
     URLLC,
     WRAP_MODULUS,
     Kind,
     Layout,
+    common_layout,
     sliced,
 )
 from schemas.names import managed_element_of
@@ -239,7 +238,7 @@ class Reporting:
 
 def layout_of(sim: Simulation) -> Layout:
     """The order of the counters of a network with slices, or of one without."""
-    return NR_CELL_SLICES_V1 if sim.sites.topology.slices else NR_CELL_V1
+    return common_layout(sliced=bool(sim.sites.topology.slices))
 
 
 def counter_values(sim: Simulation) -> Floats:

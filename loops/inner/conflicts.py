@@ -15,7 +15,8 @@ may propose it again when the other is done.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Literal, NamedTuple
 
@@ -24,10 +25,10 @@ from loops.inner.design import Design
 from loops.inner.evidence import Evidence
 from loops.inner.guards import in_force
 from loops.inner.trust import touched
-from loops.inner.verdict import Gain, gain_in, usual_breach
+from loops.inner.verdict import gain_in, usual_breach
 from schemas.identifiers import digest
 from schemas.ndt import Conflict, ConflictKind, NdtReport, Prediction, Verdict
-from schemas.strategies import Direction, Objective, Strategy
+from schemas.strategies import Objective, Strategy
 from twin_core.exceptions import TwinError
 from twin_core.twin import Twin
 
@@ -57,9 +58,8 @@ class UnderWay(NamedTuple):
     def of(cls, strategy: Strategy, predictions: Iterable[Prediction], twin: Twin) -> "UnderWay":
         """As the verdict predicted, and as the twin is."""
         objective = strategy.objective
-        sign = 1.0 if objective.direction is Direction.UP else -1.0
         promised = (p for p in predictions if p.kpi == objective.kpi and not p.cell and p.baseline)
-        gain = next((sign * p.predicted / abs(p.baseline) for p in promised), math.nan)
+        gain = next((objective.direction.sign * p.predicted / abs(p.baseline) for p in promised), math.nan)
         try:
             after = twin.configuration.with_changes(twin.network, strategy.changes)
         except TwinError:  # others have changed what it stood on
@@ -94,12 +94,10 @@ class Rival:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two strategies whose areas overlap, in order of rank, and the two as one where that makes sense."""
+    """Two strategies whose areas overlap, in order of rank."""
 
     first: Rival
     second: Rival
-    clash: tuple[str, str] | None  # object and attribute that both set, to different values
-    joint: Strategy | None  # None also where the first is in force
 
     @property
     def strategies(self) -> tuple[Strategy, Strategy]:
@@ -110,6 +108,16 @@ class Pair:
     def seeker(self) -> Strategy:
         """Whose objective the two together are judged by: the first's, unless that has been judged before."""
         return (self.first if self.first.verification else self.second).strategy
+
+    @cached_property
+    def clash(self) -> tuple[str, str] | None:
+        """Object and attribute that both set, to different values."""
+        return clash_of(*self.strategies)
+
+    @cached_property
+    def joint(self) -> Strategy | None:
+        """Both as one, where that has to be tried: they do not clash, and the first is not in force."""
+        return None if self.clash or self.first.in_force else together(*self.strategies, self.seeker.objective)
 
 
 class Choice(NamedTuple):
@@ -140,11 +148,7 @@ def pairs(found: Sequence[Rival]) -> list[Pair]:
         if first.verification is None and second.verification is None:
             continue  # both under way: the outer loop never pushes into an area that another plan holds
         if first.area & second.area:
-            clash = clash_of(first.strategy, second.strategy)
-            pair = Pair(first, second, clash, None)
-            if not clash and not first.in_force:
-                pair = replace(pair, joint=together(first.strategy, second.strategy, pair.seeker.objective))
-            out.append(pair)
+            out.append(Pair(first, second))
     return out
 
 
@@ -281,12 +285,7 @@ def _choose(pair: Pair, joint: Verification | None) -> Choice:
 
 def _worth(first: Rival, second: Rival, design: Design) -> Callable[[Evidence], float]:
     """What a configuration gives to both objectives, each as a share of what its own strategy gives."""
-    scale: list[tuple[Objective, float]] = []
-    for rival in (first, second):
-        own = _evidence(rival)
-        assert own is not None
-        gain: Gain = gain_in(rival.strategy.objective, own, design)
-        scale.append((rival.strategy.objective, max(gain.mean, 1e-9)))
+    scale = [(rival.strategy.objective, max(rival.gain, 1e-9)) for rival in (first, second)]
     return lambda evidence: sum(gain_in(objective, evidence, design).mean / by for objective, by in scale)
 
 

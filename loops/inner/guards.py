@@ -125,7 +125,7 @@ def exceeded(guard: Guard, baseline: NDArray[np.float64], candidate: NDArray[np.
     >>> exceeded(floor, np.array([6e3, 6e3, 4e3, 9e4]), np.array([4e3, 4.9e3, 2e3, 6e3])).tolist()
     [True, False, True, False]
     """
-    sign = 1.0 if guard.direction is Direction.UP else -1.0
+    sign = guard.direction.sign
     worse = sign * (baseline - candidate)
     out = worse > 0
     if guard.relative is not None:

@@ -95,9 +95,8 @@ def gain_in(objective: Objective, evidence: Evidence, design: Design) -> Gain:
     """Paired gain in any objective: what a strategy does to another's."""
     nominal = evidence.of_classes(design.scenarios.expected)
     baseline, candidate = (x[nominal] for x in evidence.network(objective.kpi))
-    sign = 1.0 if objective.direction is Direction.UP else -1.0
     scale = float(np.abs(baseline).mean()) or 1.0
-    gains = sign * (candidate - baseline) / scale
+    gains = objective.direction.sign * (candidate - baseline) / scale
     mean, low, _ = mean_bounds(gains, design.approval_error)
     _, _, high = mean_bounds(gains, design.rejection_error)
     return Gain(mean, low, high, float(np.mean((gains > 0) & (gains >= objective.min_gain))))

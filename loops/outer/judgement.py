@@ -20,7 +20,6 @@ from loops.outer.settings import OuterSettings, Watch
 from loops.outer.statistics import log_e_value, normal_quantile, t_quantile
 from schemas.names import parse
 from schemas.ndt import Prediction
-from schemas.strategies import Direction
 
 # A mean over users says nothing where hardly anybody is.
 _MOST_TOLERATED = 0.95  # relative; losing everything cannot be tolerated
@@ -63,8 +62,7 @@ class Evidence:
     def _size(self, harm: float) -> str:
         if self.watch.counts:
             return f"{harm:+.2g} a cell and period"
-        up = self.watch.worse is Direction.UP
-        return f"{100 * (np.expm1(harm) if up else np.expm1(-harm)):+.0f} %"
+        return f"{100 * np.expm1(self.watch.worse.sign * harm):+.0f} %"
 
 
 @dataclass(frozen=True)
@@ -223,7 +221,7 @@ def _groups(case: _Case, watch: Watch, series: Series) -> dict[str, tuple[list[i
 
 
 def _evidence(case: _Case, watch: Watch, where: str, cells: frozenset[str], effect: Effect) -> Evidence:
-    sign = 1.0 if watch.worse is Direction.UP else -1.0
+    sign = watch.worse.sign
     foreseen = _foreseen(case, watch, cells)
     if watch.counts:
         tolerance = max(watch.relative * effect.baseline, watch.floor) + foreseen
@@ -255,7 +253,7 @@ def _foreseen(case: _Case, watch: Watch, cells: frozenset[str]) -> float:
     """The change for the worse that the verdict foresaw and was approved with, in the unit of the harm."""
     known = [p for c in sorted(cells) if (p := case.predictions.get((watch.kpi, c))) is not None]
     known = [p for p in known if np.isfinite(p.predicted) and np.isfinite(p.baseline)]
-    change = sum(p.predicted for p in known) * (1 if watch.worse is Direction.UP else -1)
+    change = sum(p.predicted for p in known) * watch.worse.sign
     if not known or change <= 0:
         return 0.0
     if watch.counts:

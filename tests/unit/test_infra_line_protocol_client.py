@@ -21,10 +21,9 @@ from infra.line_protocol.exceptions import (
 from infra.line_protocol.layouts import Translation
 from infra.line_protocol.messages import CounterLayout
 from infra.line_protocol.server import serve
-from schemas.counters import NR_CELL_SLICES_V1, NR_CELL_V1
+from schemas.counters import NR_CELL_SLICES_V1, NR_CELL_V1, common_layout
 from schemas.plans import AckStatus
 from schemas.telemetry import AttributeValue, PmReport
-from schemas.topology import CellSite, NetworkSlice, Topology
 from tests.line_networks import altered, command, script
 from tests.network_runs import EVENING_MS, Run
 
@@ -70,14 +69,12 @@ def test_a_layout_of_its_own_is_brought_into_the_common_one() -> None:
 
 def test_a_layout_of_its_own_keeps_the_counters_of_its_slices() -> None:
     told = CounterLayout(name="own-v1", cell=["DRB.UEThpDl.2-000001", "RRU.PrbTotDl", "RRU.PrbTotDl.3-000001"])
-    cell = CellSite(
-        cell=f"{SITE},GNBDUFunction=1,NRCellDU=1", x_m=0, y_m=0, height_m=25, azimuth_deg=0, carrier_ghz=3.5, prbs=51,
-        max_tx_power_mw=40_000,
-    )  # fmt: skip
-    topology = Topology(network_id="t", granularity_s=60, cells=(cell,), slices=(NetworkSlice(s_nssai="2-000001"),))
-    translation = Translation([told], topology)
+    translation = Translation([told], common_layout(sliced=True))
     assert translation.left_out == ("RRU.PrbTotDl.3-000001",)
-    report: dict[str, Any] = {"layout": "own-v1", "cells": [{"cell": cell.cell, "values": [812.0, 40.0, 1.0]}]}
+    report: dict[str, Any] = {
+        "layout": "own-v1",
+        "cells": [{"cell": f"{SITE},NRCellDU=1", "values": [812.0, 40.0, 1.0]}],
+    }
     assert translation.apply(report) == ""
     assert report["layout"] == NR_CELL_SLICES_V1.name
     values = dict(zip(NR_CELL_SLICES_V1.cell, report["cells"][0]["values"], strict=True))
