@@ -22,7 +22,7 @@ from infra.storage.revisions import latest_revision
 from infra.topologies import topology_or_explain
 from loops.learning.track import Action, Decision
 from twin_core.exceptions import InvalidModel
-from twin_core.learned import read_model
+from twin_core.learned.reading import read_model
 
 _ROLE = "models"
 

@@ -20,8 +20,8 @@ from schemas.names import (
 )
 from schemas.strategies import ConfigChange
 from twin_core.exceptions import InvalidConfiguration, UnknownObject
+from twin_core.flow.slices import Ratios
 from twin_core.network import DEFAULT_TILT_DEG, Network, Place
-from twin_core.slices import Ratios
 
 Value = float | str
 _TENSOR = {

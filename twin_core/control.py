@@ -8,8 +8,8 @@ import torch
 
 from schemas.strategies import Condition, ConfigChange, Rule, ScheduleEntry, Strategy
 from twin_core.configuration import Configuration
-from twin_core.demand_fit import seen_at
 from twin_core.exceptions import UnknownObject
+from twin_core.fit.demand_fit import seen_at
 from twin_core.kpis import kpis_of
 from twin_core.network import Network
 from twin_core.twin import Twin

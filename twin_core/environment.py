@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from twin_core.flow.power import PRIOR_WATTS, PowerModel
 from twin_core.network import Network
-from twin_core.power import PRIOR_WATTS, PowerModel
 from twin_core.settings import TwinSettings
 
 Tensor = torch.Tensor

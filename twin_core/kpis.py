@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 
 from twin_core.exceptions import UnknownObject
-from twin_core.load import Loads
+from twin_core.flow.load import Loads
+from twin_core.flow.power import PowerModel, cell_power_w
+from twin_core.flow.slices import kpis_of as slice_kpis
+from twin_core.flow.traffic import unserved_ratio, user_throughput_kbps
 from twin_core.network import Network
-from twin_core.power import PowerModel, cell_power_w
-from twin_core.sinr import Links
-from twin_core.slices import kpis_of as slice_kpis
-from twin_core.traffic import unserved_ratio, user_throughput_kbps
+from twin_core.radio.sinr import Links
 
 Tensor = torch.Tensor
 

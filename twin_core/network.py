@@ -8,11 +8,11 @@ import torch
 
 from schemas.names import managed_element_of
 from schemas.topology import Topology
-from twin_core.antenna import Directions, directions, gain_dbi
 from twin_core.exceptions import UnknownObject
 from twin_core.grid import Grid
-from twin_core.link import OVERHEAD
-from twin_core.path_loss import expected_loss_db
+from twin_core.radio.antenna import Directions, directions, gain_dbi
+from twin_core.radio.link import OVERHEAD
+from twin_core.radio.path_loss import expected_loss_db
 
 MAX_NEIGHBOURS = 8
 # Two cells share a border where the second is within so much of the first.

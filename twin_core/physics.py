@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import torch
 
 from twin_core.configuration import Configuration
-from twin_core.coverage import rsrp_dbm
 from twin_core.environment import Environment
-from twin_core.handover import Attachment, attach
+from twin_core.flow.load import Loads, solve
+from twin_core.flow.power import dynamic_share
 from twin_core.kpis import CellModel, cell_kpis
-from twin_core.load import Loads, solve
 from twin_core.network import Network
-from twin_core.power import dynamic_share
+from twin_core.radio.coverage import rsrp_dbm
+from twin_core.radio.handover import Attachment, attach
+from twin_core.radio.sinr import Links, links_of
 from twin_core.settings import TwinSettings
-from twin_core.sinr import Links, links_of
 
 Tensor = torch.Tensor
 

@@ -23,12 +23,12 @@ from twin_core.configuration import Configuration
 from twin_core.environment import Environment
 from twin_core.exceptions import SnapshotCorrupt, SnapshotVersion
 from twin_core.fidelity import KpiScore
-from twin_core.learned import KINDS
-from twin_core.memory import Memory
-from twin_core.models import Model
+from twin_core.flow.slices import SliceState
+from twin_core.learned.memory import Memory
+from twin_core.learned.models import Model
+from twin_core.learned.reading import KINDS
 from twin_core.network import Network
 from twin_core.settings import TwinSettings
-from twin_core.slices import SliceState
 
 FORMAT = "twinloop-twin"
 FORMAT_VERSION = 3

@@ -9,25 +9,25 @@ import torch
 
 from schemas.topology import Topology
 from twin_core import fidelity, snapshot
-from twin_core.calibration import Measured, assimilate
 from twin_core.configuration import Configuration
-from twin_core.demand_fit import growth
-from twin_core.demand_model import DemandModel
 from twin_core.environment import Environment
 from twin_core.exceptions import InvalidConfiguration, InvalidObservation, UnknownObject
 from twin_core.fidelity import RSRP, KpiScore, Sample
-from twin_core.handover import Attachment
+from twin_core.fit.calibration import Measured, assimilate
+from twin_core.fit.demand_fit import growth
+from twin_core.fit.radio_fit import Reports, rsrp_error_db
+from twin_core.flow.slices import SliceState
 from twin_core.kpis import KPIS, POWER, USERS, VOLUME, kpis_of
-from twin_core.learned import read_model
-from twin_core.memory import Memory
-from twin_core.models import Model
+from twin_core.learned.demand_model import DemandModel
+from twin_core.learned.memory import Memory
+from twin_core.learned.models import Model
+from twin_core.learned.reading import read_model
+from twin_core.learned.residual_model import Correction, ResidualModel
 from twin_core.network import Network
 from twin_core.observation import PeriodObservation
 from twin_core.physics import Physics, corrected_rsrp
-from twin_core.radio_fit import Reports, rsrp_error_db
-from twin_core.residual_model import Correction, ResidualModel
+from twin_core.radio.handover import Attachment
 from twin_core.settings import TwinSettings
-from twin_core.slices import SliceState
 
 Tensor = torch.Tensor
 
@@ -214,7 +214,7 @@ class Twin:
         Parameters
         ----------
         parameters
-            Safetensors or JSON, see `twin_core.models`.
+            Safetensors or JSON, see `twin_core.learned.models`.
 
         Raises
         ------

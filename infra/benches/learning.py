@@ -30,10 +30,10 @@ from loops.learning.learner import Learner
 from loops.learning.settings import LearnSettings
 from loops.outer.statistics import t_quantile
 from schemas.topology import Topology
-from twin_core.demand_model import DemandModel
 from twin_core.kpis import PRB, THROUGHPUT, USERS, VOLUME, kpi_index
+from twin_core.learned.demand_model import DemandModel
+from twin_core.learned.residual_model import ResidualModel
 from twin_core.observation import PeriodObservation
-from twin_core.residual_model import ResidualModel
 from twin_core.twin import Twin
 
 Array = NDArray[np.float64]

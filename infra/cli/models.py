@@ -60,8 +60,8 @@ def show(
     from infra.settings import load_settings
     from infra.storage.database import Database
     from infra.storage.models import all_models, load_version
-    from twin_core.learned import KINDS
-    from twin_core.models import tensors_of, to_json
+    from twin_core.learned.models import tensors_of, to_json
+    from twin_core.learned.reading import KINDS
 
     settings = load_settings()
     with Database(settings.database.location(), "twinloop models") as database, database.transaction() as connection:

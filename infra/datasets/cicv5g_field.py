@@ -23,7 +23,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from infra.datasets.cicv5g import DriveRecording
 from infra.datasets.stream import Progress, no_progress
 from processors.twin_sync import Revision
-from twin_core.field import FieldModel, FieldReports, learn_offset
+from twin_core.learned.field import FieldModel, FieldReports, learn_offset
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -18,7 +18,7 @@ from infra.datasets.scores import Score, score
 from infra.datasets.stream import Progress, no_progress
 from infra.datasets.tractor import PERIOD_MS, PRBS, TractorRecording
 from processors.twin_sync import Revision
-from twin_core.forecast import Forecaster, ForecastSettings
+from twin_core.learned.forecast import Forecaster, ForecastSettings
 
 Array = NDArray[np.float64]
 

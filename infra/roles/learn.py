@@ -47,7 +47,7 @@ from loops.learning.outcomes import Lesson
 from schemas.topics import TOPICS
 from schemas.topology import Topology
 from schemas.twin import TwinUpdate
-from twin_core.memory import REMEMBERED
+from twin_core.learned.memory import REMEMBERED
 from twin_core.regions import regions_of, shard_of
 from twin_core.twin import Twin
 

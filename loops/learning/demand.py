@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from loops.learning.arrays import Arrays, part, prefixed
 from loops.learning.regression import Array, Regression
-from twin_core.demand_model import INPUTS, TARGETS, DemandModel, inputs_of
-from twin_core.memory import USERS_FLOOR, VOLUME_FLOOR_KBPS, log_level
+from twin_core.learned.demand_model import INPUTS, TARGETS, DemandModel, inputs_of
+from twin_core.learned.memory import USERS_FLOOR, VOLUME_FLOOR_KBPS, log_level
 from twin_core.twin import Twin
 
 HORIZONS = (1, 2, 4, 8)

@@ -30,12 +30,12 @@ from loops.learning.outcomes import Lesson, pairs_of
 from loops.learning.residual import ResidualLearner
 from loops.learning.settings import LearnSettings
 from loops.learning.track import NONE, Decision, Rival, Track
-from twin_core.demand_model import DemandModel
 from twin_core.exceptions import TwinError
 from twin_core.kpis import USERS, VOLUME, kpi_index
-from twin_core.memory import REMEMBERED, log_ratio
-from twin_core.models import Model, dump
-from twin_core.residual_model import CORRECTED, ResidualModel, inputs_of
+from twin_core.learned.demand_model import DemandModel
+from twin_core.learned.memory import REMEMBERED, log_ratio
+from twin_core.learned.models import Model, dump
+from twin_core.learned.residual_model import CORRECTED, ResidualModel, inputs_of
 from twin_core.twin import Twin
 
 Array = NDArray[np.float64]

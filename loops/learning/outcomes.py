@@ -15,10 +15,10 @@ import torch
 from loops.learning.residual import Pair
 from schemas.strategies import ConfigChange
 from twin_core.exceptions import TwinError
+from twin_core.flow.power import dynamic_share
 from twin_core.kpis import kpi_index
-from twin_core.memory import FLOOR
-from twin_core.power import dynamic_share
-from twin_core.residual_model import CORRECTED, ResidualModel, inputs_of
+from twin_core.learned.memory import FLOOR
+from twin_core.learned.residual_model import CORRECTED, ResidualModel, inputs_of
 from twin_core.rollout import rollout
 from twin_core.scenarios import Scenarios
 from twin_core.twin import Twin

@@ -1,6 +1,6 @@
 """torch learns what the physics misses: the log of observed over predicted of each KPI and cell.
 
-A small network (see `twin_core.residual_model`) is trained a few steps each period on mini-batches of the latest
+A small network (`twin_core.learned.residual_model`) is trained a few steps each period on mini-batches of the latest
 periods, and on outcomes: by how much more, or less, than predicted a pushed change moved a cell. Huber's loss, because
 a burst of a minute is nobody's fault; weight decay, so that where nothing is to be learned nothing is said. What it
 says of each KPI is scaled down to what its words were worth on periods that it had not seen by then: the regression of
@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import huber_loss
 
 from loops.learning.arrays import Arrays
-from twin_core.residual_model import CORRECTED, INPUTS, LARGEST, ResidualModel
+from twin_core.learned.residual_model import CORRECTED, INPUTS, LARGEST, ResidualModel
 
 Tensor = torch.Tensor
 

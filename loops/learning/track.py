@@ -9,7 +9,7 @@ import numpy as np
 from loops.learning.arrays import Arrays
 from loops.learning.contest import Losses, Ruling, judge, worse
 from loops.learning.settings import LearnSettings
-from twin_core.models import Model, dump
+from twin_core.learned.models import Model, dump
 
 Action = Literal["challenger", "promoted", "refused", "rolled_back"]
 NONE = ""  # version of «no learned model»

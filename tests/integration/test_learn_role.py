@@ -26,7 +26,7 @@ from streams.serde import Serde
 from tests.telemetry import NETWORK, Feeder, period_end, topology
 from tests.twin_runs import context_for, events_on, logged, running, tell_topology, wait_for
 from tests.unit.test_twin_core_models import growing, missing
-from twin_core.models import dump, to_json
+from twin_core.learned.models import dump, to_json
 
 pytestmark = pytest.mark.integration
 SERDE = Serde(LocalIds())

@@ -18,7 +18,7 @@ from streams.serde import Serde
 from tests.telemetry import NETWORK, Feeder, period_end, topology
 from tests.twin_runs import context_for, running, tell_topology, wait_for
 from tests.unit.test_twin_core_models import missing
-from twin_core.models import dump, to_json
+from twin_core.learned.models import dump, to_json
 
 pytestmark = pytest.mark.integration
 SERDE = Serde(LocalIds())

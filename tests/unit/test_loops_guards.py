@@ -11,8 +11,8 @@ from loops.exceptions import BadGuards
 from loops.inner.guards import exceeded, first_breaches, in_force, label, load_guards, unjudgeable
 from schemas.counters import S_NSSAIS
 from schemas.strategies import Direction, Guard
+from twin_core.flow.slices import kpis_of as slice_kpis
 from twin_core.kpis import KPIS
-from twin_core.slices import kpis_of as slice_kpis
 
 UP, DOWN = Direction.UP, Direction.DOWN
 FLOOR = Guard(kpi="DRB.UEThpDl", direction=UP, absolute=5000, relative=0.3)

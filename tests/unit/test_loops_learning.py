@@ -18,13 +18,13 @@ from loops.learning.track import NONE, Decision, Track
 from schemas.names import sector_carrier_dn
 from schemas.strategies import ConfigChange
 from tests.unit.toy_network import run
-from twin_core.demand_model import INPUTS as DEMAND_INPUTS
-from twin_core.demand_model import DemandModel
 from twin_core.kpis import THROUGHPUT
-from twin_core.memory import REMEMBERED
-from twin_core.models import Model, dump
+from twin_core.learned.demand_model import INPUTS as DEMAND_INPUTS
+from twin_core.learned.demand_model import DemandModel
+from twin_core.learned.memory import REMEMBERED
+from twin_core.learned.models import Model, dump
+from twin_core.learned.residual_model import CORRECTED, INPUTS, ResidualModel
 from twin_core.observation import PeriodObservation
-from twin_core.residual_model import CORRECTED, INPUTS, ResidualModel
 from twin_core.twin import Twin
 
 SETTINGS = LearnSettings()

@@ -17,7 +17,7 @@ from streams.serde import Serde
 from tests.telemetry import NETWORK, Feeder, period_end, topology
 from tests.twin_runs import without_offsets
 from tests.unit.test_twin_core_models import growing, missing
-from twin_core.models import dump
+from twin_core.learned.models import dump
 from twin_core.twin import Twin
 
 SERDE = Serde(LocalIds())

@@ -6,7 +6,7 @@ import torch
 from sklearn.neighbors import KNeighborsRegressor
 
 from twin_core.exceptions import InvalidObservation
-from twin_core.field import FieldModel, FieldReports, FieldSettings, learn_offset
+from twin_core.learned.field import FieldModel, FieldReports, FieldSettings, learn_offset
 
 NEW = -1
 
@@ -91,7 +91,7 @@ def test_leaving_one_out_is_what_fitting_without_it_would_say() -> None:
 
 def _refit(field: FieldModel, data: FieldReports) -> FieldModel:
     """The same parameters resting on other reports."""
-    from twin_core.field import _distance, _shared, _solve
+    from twin_core.learned.field import _distance, _shared, _solve
 
     p = {name: torch.tensor(value, dtype=torch.float64) for name, value in field.parameters.items()}
     factor, ones, mean, residual = _solve(_distance(data, data), _shared(data, data), data.rsrp_dbm, p, field.settings)

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from twin_core.exceptions import InvalidObservation, InvalidSettings
-from twin_core.forecast import Forecast, Forecaster, ForecastSettings
+from twin_core.learned.forecast import Forecast, Forecaster, ForecastSettings
 
 Array = NDArray[np.float64]
 SETTINGS = ForecastSettings(limits=(50.0, 1000.0), horizons=(1, 4))

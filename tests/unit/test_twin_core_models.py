@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from tests.unit.toy_network import run
-from twin_core.demand_model import INPUTS as DEMAND_INPUTS
-from twin_core.demand_model import LARGEST, DemandModel
 from twin_core.exceptions import InvalidModel
 from twin_core.kpis import PRB, THROUGHPUT, USERS, VOLUME, kpi_index
-from twin_core.models import Model, dump, to_json, within
-from twin_core.residual_model import CORRECTED, INPUTS, ResidualModel
-from twin_core.residual_model import LARGEST as LARGEST_CORRECTION
+from twin_core.learned.demand_model import INPUTS as DEMAND_INPUTS
+from twin_core.learned.demand_model import LARGEST, DemandModel
+from twin_core.learned.models import Model, dump, to_json, within
+from twin_core.learned.residual_model import CORRECTED, INPUTS, ResidualModel
+from twin_core.learned.residual_model import LARGEST as LARGEST_CORRECTION
 from twin_core.rollout import rollout
 from twin_core.scenarios import Scenarios
 from twin_core.twin import MODEL_VERSIONS, Twin

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tr3gpp import tr38901
 
-from twin_core import path_loss as ours
+from twin_core.radio import path_loss as ours
 
 _SECTION = tr38901.section("7.4")
 Formula = Callable[..., float]

@@ -9,19 +9,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twin_core import antenna, link
-from twin_core.busy import BusyCurve
 from twin_core.configuration import Configuration
-from twin_core.demand_fit import spread
 from twin_core.environment import LEAD_DB, Environment
 from twin_core.exceptions import EmptyNetwork
-from twin_core.fairness import served_share
+from twin_core.fit.demand_fit import spread
+from twin_core.flow.busy import BusyCurve
+from twin_core.flow.fairness import served_share
+from twin_core.flow.load import need_of
 from twin_core.grid import Grid
-from twin_core.handover import attach
 from twin_core.layouts import hexagonal
-from twin_core.load import need_of
 from twin_core.network import Network
 from twin_core.physics import Physics
+from twin_core.radio import antenna, link
+from twin_core.radio.handover import attach
 from twin_core.settings import PhysicsSettings, TwinSettings
 
 SETTINGS = TwinSettings()

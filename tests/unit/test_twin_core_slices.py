@@ -16,12 +16,12 @@ from schemas.topology import NetworkSlice
 from tests.unit.toy_network import run
 from twin_core.configuration import Configuration
 from twin_core.exceptions import InvalidConfiguration, UnknownObject
+from twin_core.flow.slices import COUNTERS, Ratios, airtime
 from twin_core.kpis import KPIS, kpi_index, kpis_of
 from twin_core.network import Network
 from twin_core.observation import PeriodObservation
 from twin_core.rollout import rollout
 from twin_core.scenarios import Scenarios
-from twin_core.slices import COUNTERS, Ratios, airtime
 from twin_core.twin import Twin
 
 SHARES = st.lists(st.floats(0, 1), min_size=2, max_size=2)

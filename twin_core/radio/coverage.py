@@ -2,9 +2,9 @@
 
 import torch
 
-from twin_core.antenna import gain_dbi
 from twin_core.configuration import Configuration
 from twin_core.network import Network
+from twin_core.radio.antenna import gain_dbi
 
 
 def rsrp_dbm(network: Network, configuration: Configuration, correction_db: torch.Tensor) -> torch.Tensor:

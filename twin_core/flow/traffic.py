@@ -2,7 +2,7 @@
 
 import torch
 
-from twin_core.load import Loads
+from twin_core.flow.load import Loads
 
 Tensor = torch.Tensor
 

@@ -13,8 +13,8 @@ import torch
 
 from twin_core.exceptions import InvalidModel
 from twin_core.kpis import PRB, THROUGHPUT, USERS, CellModel, kpi_index
-from twin_core.memory import FLOOR, REMEMBERED, RESIDUAL_HALF_LIVES, Memory, log_level
-from twin_core.models import Model, within
+from twin_core.learned.memory import FLOOR, REMEMBERED, RESIDUAL_HALF_LIVES, Memory, log_level
+from twin_core.learned.models import Model, within
 
 Tensor = torch.Tensor
 

@@ -7,7 +7,7 @@ are taken to ask for exponentially different amounts about their mean.
 
 import torch
 
-from twin_core.sinr import Links
+from twin_core.radio.sinr import Links
 
 Tensor = torch.Tensor
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from twin_core.demand_model import DemandModel
 from twin_core.exceptions import InvalidModel
-from twin_core.models import Model, read
-from twin_core.residual_model import ResidualModel
+from twin_core.learned.demand_model import DemandModel
+from twin_core.learned.models import Model, read
+from twin_core.learned.residual_model import ResidualModel
 
 KINDS: Mapping[str, type[Model]] = {
     DemandModel.NAME: DemandModel,

@@ -6,22 +6,22 @@ import numpy as np
 import torch
 
 from schemas.counters import CELL_COUNTERS, sliced
-from twin_core.cell_fit import fit_busy, fit_gain, fit_power, load_trust
 from twin_core.configuration import Configuration
-from twin_core.coverage import rsrp_dbm
-from twin_core.demand_fit import fit_demand, fit_trend, fit_users
 from twin_core.environment import Environment
+from twin_core.fit.cell_fit import fit_busy, fit_gain, fit_power, load_trust
+from twin_core.fit.demand_fit import fit_demand, fit_trend, fit_users
+from twin_core.fit.radio_fit import Reports, fit_radio, fit_seen, fit_softness, fit_uplift
+from twin_core.flow.load import need_of
+from twin_core.flow.power import dynamic_share
+from twin_core.flow.slices import COUNTERS as SLICE_COUNTERS
+from twin_core.flow.slices import counters_of
+from twin_core.flow.traffic import free_share
 from twin_core.kpis import KPIS, POWER, PRB, THROUGHPUT, USERS, VOLUME
-from twin_core.load import need_of
 from twin_core.network import Network
 from twin_core.observation import PeriodObservation
 from twin_core.physics import Physics
-from twin_core.power import dynamic_share
-from twin_core.radio_fit import Reports, fit_radio, fit_seen, fit_softness, fit_uplift
+from twin_core.radio.coverage import rsrp_dbm
 from twin_core.settings import TwinSettings
-from twin_core.slices import COUNTERS as SLICE_COUNTERS
-from twin_core.slices import counters_of
-from twin_core.traffic import free_share
 
 Tensor = torch.Tensor
 

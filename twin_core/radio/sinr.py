@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
-from twin_core.busy import BusyCurve
 from twin_core.environment import LEAD_DB, Environment, knot_weights
-from twin_core.handover import Attachment
-from twin_core.link import efficiency
+from twin_core.flow.busy import BusyCurve
 from twin_core.network import Network
+from twin_core.radio.handover import Attachment
+from twin_core.radio.link import efficiency
 from twin_core.settings import PhysicsSettings
 
 Tensor = torch.Tensor

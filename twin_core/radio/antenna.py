@@ -9,7 +9,7 @@ from math import pi
 
 import torch
 
-from twin_core.path_loss import UT_HEIGHT_M
+from twin_core.radio.path_loss import UT_HEIGHT_M
 
 ELEMENT_GAIN_DBI = 8.0
 BEAMWIDTH_DEG = 65.0  # horizontal and vertical, Table 7.3-1

@@ -6,8 +6,8 @@ without what is dedicated to others, a part in proportion to what it still wants
 slice share the time c_k that the others leave it (at most its max, at least its min share), so that, as in an M/G/1
 queue with processor sharing (Kleinrock, Queueing Systems II, 4.4), a user's throughput goes as c_k - a_k and the delay
 as 1 / (c_k - a_k); a cell's users are finite, so that even a full slice is shared by no more than a part of them
-(`twin_core.traffic.free_share`). Factors of each cell and slice are learned from the sub-counters under the ratios that
-were in force.
+(`twin_core.flow.traffic.free_share`). Factors of each cell and slice are learned from the sub-counters under the ratios
+that were in force.
 
 KPIs of whole cells are fitted under the ratios in force. Under others they change with their slices: throughput by
 what the slices' users lose or gain, weighted by volume; load, volume and unserved traffic by what no longer fits.
@@ -21,8 +21,8 @@ import torch
 
 from schemas.counters import sliced
 from twin_core.environment import pooled
+from twin_core.flow.traffic import floor_of, free_share
 from twin_core.settings import share_per_period
-from twin_core.traffic import floor_of, free_share
 
 Tensor = torch.Tensor
 

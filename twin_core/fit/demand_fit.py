@@ -3,7 +3,7 @@
 import torch
 
 from twin_core.environment import DAY_BINS, Environment
-from twin_core.handover import Attachment
+from twin_core.radio.handover import Attachment
 from twin_core.settings import CalibrationSettings, share_per_period
 
 Tensor = torch.Tensor

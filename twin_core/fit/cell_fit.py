@@ -3,8 +3,8 @@
 import torch
 
 from twin_core.environment import BUSY_LOADS, Environment, knot_weights
+from twin_core.flow.power import PRIOR_WATTS, PowerModel, cell_power_w
 from twin_core.network import Network
-from twin_core.power import PRIOR_WATTS, PowerModel, cell_power_w
 from twin_core.settings import CalibrationSettings, share_per_period
 
 Tensor = torch.Tensor

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twin_core.fairness import served_share
+from twin_core.flow.fairness import served_share
+from twin_core.radio.sinr import Links
 from twin_core.settings import PhysicsSettings
-from twin_core.sinr import Links
 
 Tensor = torch.Tensor
 
@@ -63,7 +63,7 @@ class Loads:
 def need_of(links: Links, on_links: Tensor, load: Tensor) -> Tensor:
     """[N, C] airtime that traffic on links ([E, N] kbit/s) needs when cells are loaded so ([N, C]).
 
-    The cell's own load does not count; see `twin_core.busy`.
+    The cell's own load does not count; see `twin_core.flow.busy`.
     """
     return links.per_cell(on_links / links.full_rate_kbps(load))
 
@@ -90,9 +90,8 @@ def solve(
     """Find the loads that a demand causes.
 
     1. Iterate to the fixed point, every cell's capacity that of its whole mix of users.
-    2. Where a cell is overloaded, find what equal airtime delivers of its traffic (twin_core.fairness), and iterate
-    again with
-       that as its capacity.
+    2. Where a cell is overloaded, find what equal airtime delivers of its traffic (`twin_core.flow.fairness`), and
+       iterate again with that as its capacity.
 
     Parameters
     ----------

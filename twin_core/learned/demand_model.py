@@ -12,8 +12,8 @@ from typing import ClassVar
 import torch
 
 from twin_core.exceptions import InvalidModel
-from twin_core.memory import LEVEL_HALF_LIVES, USERS_FLOOR, VOLUME_FLOOR_KBPS, Memory, log_level
-from twin_core.models import Model, within
+from twin_core.learned.memory import LEVEL_HALF_LIVES, USERS_FLOOR, VOLUME_FLOOR_KBPS, Memory, log_level
+from twin_core.learned.models import Model, within
 
 Tensor = torch.Tensor
 

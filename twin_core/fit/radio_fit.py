@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from twin_core.environment import LEAD_DB, SOFTNESS_DB, Environment, knot_weights
-from twin_core.handover import contenders, lead_db
 from twin_core.network import Network
 from twin_core.observation import PeriodObservation
+from twin_core.radio.handover import contenders, lead_db
 from twin_core.settings import CalibrationSettings, PhysicsSettings, share_per_period
 
 Tensor = torch.Tensor

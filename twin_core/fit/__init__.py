@@ -1,0 +1,1 @@
+"""How telemetry fits the environment."""

@@ -1,0 +1,1 @@
+"""What traffic makes of the radio: load coupling, slices, what users see, power."""

@@ -1,0 +1,1 @@
+"""Where the radio goes: antennas, propagation, who serves whom, over which links."""
