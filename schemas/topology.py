@@ -38,6 +38,13 @@ class NetworkSlice(Record):
         return self
 
 
+class Origin(Record):
+    """Where on the earth a network's metres begin: WGS 84, x east and y north in a transverse Mercator about it."""
+
+    latitude: float = Field(ge=-90, le=90, description="Degrees north")
+    longitude: float = Field(ge=-180, le=180, description="Degrees east")
+
+
 class Topology(Record):
     """All cells of a network, in the order of every cell axis (C), and its slices in that of every slice axis (K)."""
 
@@ -45,6 +52,7 @@ class Topology(Record):
     granularity_s: int = Field(default=60, gt=0, le=3600, description="Reporting interval, seconds")
     cells: tuple[CellSite, ...] = Field(min_length=1)
     slices: tuple[NetworkSlice, ...] = Field(default=())
+    origin: Origin | None = Field(default=None, description="Place of x = y = 0 on the earth, where it is known")
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

@@ -7,9 +7,12 @@
     ├── UnknownObject        a cell, lever object or KPI that this network does not have
     ├── InvalidConfiguration a lever set to a value that no network could take
     ├── InvalidObservation   a period's telemetry in the wrong shape or order
+    ├── InvalidSurvey        known path loss that does not fit the network
     ├── InvalidScenarios     perturbations in the wrong shape, negative or not finite
     ├── InvalidSettings      settings outside their range
     ├── InvalidModel         parameters of a learned model that must not be used
+    ├── InvalidFile          a topology or map to read or write that cannot be one
+    ├── MissingLibrary       an optional library that reading or writing a format needs
     └── SnapshotError        bytes that are no snapshot of this format
         ├── SnapshotVersion  written by another format version
         └── SnapshotCorrupt  truncated, altered, or not a snapshot at all
@@ -36,6 +39,10 @@ class InvalidObservation(TwinError, ValueError):
     """A period's observation does not fit the twin it is applied to."""
 
 
+class InvalidSurvey(TwinError, ValueError):
+    """Known path loss has another shape than the network's map, or values that no link can have."""
+
+
 class InvalidScenarios(TwinError, ValueError):
     """Perturbations do not fit the network, are negative or not finite."""
 
@@ -46,6 +53,14 @@ class InvalidSettings(TwinError, ValueError):
 
 class InvalidModel(TwinError, ValueError):
     """Parameters of a learned model are missing, of the wrong shape, or not finite."""
+
+
+class InvalidFile(TwinError, ValueError):
+    """A file cannot be read as a topology or map, or what is to be written has no place in its format."""
+
+
+class MissingLibrary(TwinError, ImportError):
+    """An optional library is not installed."""
 
 
 class SnapshotError(TwinError):
