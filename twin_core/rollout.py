@@ -12,11 +12,11 @@ import torch
 
 from twin_core.configuration import Configuration
 from twin_core.control import Control
-from twin_core.exceptions import InvalidConfiguration
 from twin_core.kpis import KPIS, THROUGHPUT, USERS, kpi_index, kpis_of
-from twin_core.physics import Physics, corrected_rsrp
+from twin_core.physics import Physics
 from twin_core.scenarios import Scenarios
 from twin_core.twin import Twin
+from twin_core.worlds import Ground, moved_backlog
 
 Tensor = torch.Tensor
 
@@ -93,54 +93,36 @@ def rollout(
     InvalidConfiguration
         If the configuration is of another network.
     """
-    cells = len(twin.network.cells)
-    scenarios.check(cells)
+    scenarios.check(len(twin.network.cells))
     if ahead is None:
         ahead = None if isinstance(control, Configuration) else control.ahead(scenarios.horizon)
     if ahead is None:
         ahead = torch.arange(1, scenarios.horizon + 1)
-    run = _RollOut(twin, scenarios, ahead, torch.device(device))
+    ground = Ground(twin, ahead, device)
+    run = _RollOut(ground, scenarios)
     if not isinstance(control, Configuration):
         return run.controlled(control)
-    if control.cio_db.shape != (cells, cells):
-        raise InvalidConfiguration(
-            f"the configuration is for {control.cio_db.shape[0]} cells, the twin has {cells}; derive it from the twin's"
-        )
+    ground.check(control)
     return run.held(control)
 
 
 class _Radio:
     """One configuration in the radio of each scenario, prepared once where scenarios share it."""
 
-    def __init__(self, roll_out: "_RollOut", configuration: Configuration) -> None:
-        self._of, self.configuration = roll_out, configuration
-        twin = roll_out.twin
-        same = configuration is twin.configuration
-        self.rsrp = (
-            twin.rsrp_dbm if same else corrected_rsrp(twin.network, twin.environment, configuration, twin.settings)
-        )
+    def __init__(self, ground: Ground, scenarios: Scenarios, configuration: Configuration) -> None:
+        self._ground, self._scenarios, self.configuration = ground, scenarios, configuration
+        self.rsrp = ground.rsrp(configuration)
         self._unshifted: dict[bytes, Physics] = {}
 
     def physics(self, row: int, up: Tensor) -> Physics:
         """Radio of a scenario while these cells are up ([C])."""
-        twin = self._of.twin
-        offset = self._of.scenarios.path_loss_offset_db[row]
-        on_air = self.configuration.active & twin.environment.in_service & up
+        offset = self._scenarios.path_loss_offset_db[row]
+        on_air = self._ground.on_air(self.configuration, up)
         key = on_air.numpy().tobytes()
         shifted = bool(offset.any())
         if not shifted and key in self._unshifted:
             return self._unshifted[key]
-        physics = Physics.of(
-            twin.network,
-            twin.environment,
-            self.configuration,
-            twin.settings,
-            rsrp=self.rsrp - offset,
-            usual_rsrp=twin.rsrp_dbm,
-            on_air=on_air,
-            dtype=self._of.dtype,
-            device=self._of.device,
-        )
+        physics = self._ground.physics(self.configuration, self.rsrp - offset, on_air)
         if not shifted:
             self._unshifted[key] = physics
         return physics
@@ -149,27 +131,14 @@ class _Radio:
 class _RollOut:
     """What all scenarios of one roll-out share."""
 
-    def __init__(self, twin: Twin, scenarios: Scenarios, ahead: Tensor, device: torch.device) -> None:
-        self.twin, self.scenarios, self.device = twin, scenarios, device
-        self.dtype = torch.float32 if twin.settings.roll_out_dtype == "float32" else torch.float64
-        self.home = self._there(twin.physics.attachment.dense(len(twin.network.cells)).T)
-        self.ahead = ahead
-        growth = self._there(twin.growth(ahead))[:, None]
-        self.demand = self._there(twin.environment.demand_kbps) * growth
-        self.users = self._there(twin.environment.users) * growth
-        if (turned := twin.demand_factors(ahead)) is not None:
-            self.demand, self.users = self.demand * self._there(turned[0]), self.users * self._there(turned[1])
-        self.correction = twin.correction(self.dtype, device)
-        self.start = self._there(twin.environment.load)
+    def __init__(self, ground: Ground, scenarios: Scenarios) -> None:
+        self.ground, self.scenarios, self.device = ground, scenarios, ground.device
         s, t, cells = scenarios.demand_factor.shape
-        kpis = len(kpis_of(twin.network))
+        kpis = len(kpis_of(ground.twin.network))
         self._kpis = torch.empty(s, t, kpis, cells, dtype=torch.float64)
         self._network = torch.empty(s, t, kpis, dtype=torch.float64)
         self._converged = torch.ones(s, dtype=torch.bool)
         self._iterations = torch.zeros(s, dtype=torch.long)
-
-    def _there(self, tensor: Tensor) -> Tensor:
-        return tensor.to(device=self.device, dtype=self.dtype).contiguous()
 
     @property
     def _trajectory(self) -> Trajectory:
@@ -177,9 +146,9 @@ class _RollOut:
 
     def held(self, configuration: Configuration) -> Trajectory:
         """One configuration throughout."""
-        radio = _Radio(self, configuration)
+        radio = _Radio(self.ground, self.scenarios, configuration)
         for rows in self._blocks():
-            demand, users = self._traffic(rows)
+            demand, users = self.ground.traffic(self.scenarios.select(rows))
             up = self.scenarios.cell_up[rows[0]]
             before: Physics | None = None
             backlog: Tensor | None = None
@@ -193,16 +162,12 @@ class _RollOut:
 
     def _share(self, rows: slice, periods: slice, configuration: Configuration) -> None:
         """Slices' KPIs of some scenarios and periods, once those of whole cells are there."""
-        twin = self.twin
-        if not twin.network.slices:
+        if not self.ground.twin.network.slices:
             return
-        up = self.scenarios.cell_up[rows, periods]
-        blocks = twin.network.prbs * (configuration.active & twin.environment.in_service & up)
         here = (rows, periods)
-        self._kpis[here], self._network[here] = twin.slices.extend(
-            self._kpis[here][..., : len(KPIS), :], self._network[here][..., : len(KPIS)],
-            configuration.ratios, twin.configuration.ratios, blocks,
-        )  # fmt: skip
+        on_air = self.ground.on_air(configuration, self.scenarios.cell_up[here])
+        whole_cells = self._kpis[here][..., : len(KPIS), :], self._network[here][..., : len(KPIS)]
+        self._kpis[here], self._network[here] = self.ground.sliced(whole_cells, configuration, on_air)
 
     def controlled(self, control: Control) -> Trajectory:
         """A control that looks at each period before the next, scenario by scenario.
@@ -212,7 +177,7 @@ class _RollOut:
         radios: dict[int, _Radio] = {}
         for row in range(len(self.scenarios)):
             course = control.begin()
-            demand, users = self._traffic([row])
+            demand, users = self.ground.traffic(self.scenarios.select([row]))
             up = self.scenarios.cell_up[row]
             before: Physics | None = None
             backlog: Tensor | None = None
@@ -220,7 +185,7 @@ class _RollOut:
             while t < self.scenarios.horizon:
                 # The radio keeps its configuration, so that an id is never another's.
                 if id(configuration) not in radios:
-                    radios[id(configuration)] = _Radio(self, configuration)
+                    radios[id(configuration)] = _Radio(self.ground, self.scenarios, configuration)
                 end = next(e for s, e in _segments(up) if s <= t < e)
                 physics = radios[id(configuration)].physics(row, up[t])
                 course_of_backlog = self._span([row], t, end, before, physics, demand, users, backlog)
@@ -245,23 +210,6 @@ class _RollOut:
         for rows in alike.values():
             yield from (rows[k : k + _CUDA_BLOCK] for k in range(0, len(rows), _CUDA_BLOCK))
 
-    def _traffic(self, rows: list[int]) -> tuple[Tensor, Tensor]:
-        """[S, T, P] demand in kbit/s and users."""
-        chosen = self.scenarios.select(rows)
-        grid = self.twin.network.grid
-        factor = self._there(chosen.demand_factor * (1 + chosen.demand_bias[:, None])) @ self.home
-        demand = self.demand * factor
-        users = self.users * factor
-        if bool(chosen.hotspot_share.any()):
-            dx = grid.x_m - chosen.hotspot_x_m[:, None]
-            dy = grid.y_m - chosen.hotspot_y_m[:, None]
-            bell = torch.exp(-(dx**2 + dy**2) / (2 * chosen.hotspot_radius_m[:, None] ** 2))
-            bell = bell / bell.sum(dim=1, keepdim=True).clamp_min(1e-12)
-            extra = self._there(chosen.hotspot_share[:, :, None] * bell[:, None])
-            demand = demand + extra * demand.sum(dim=-1, keepdim=True)
-            users = users + extra * users.sum(dim=-1, keepdim=True)
-        return demand, users
-
     def _span(
         self,
         rows: list[int],
@@ -276,12 +224,9 @@ class _RollOut:
         """Periods over which nothing changes but demand; the backlog ([S, T, C]) after each."""
         here, there, where = demand[:, start:end], users[:, start:end], torch.tensor(rows)
         if before is not None and backlog is not None and before is not physics:
-            backlog = _moved(backlog, before, physics, here[:, 0])
-        loads = physics.loads(here, there, self.start, backlog)
-        by_cell, whole = physics.kpis(loads, here, there)
-        if self.correction is not None:
-            on_air = physics.on_air.to(self.device)
-            by_cell, whole = self.correction(by_cell, whole, physics.cells, on_air, self.ahead[start:end])
+            backlog = moved_backlog(backlog, before, physics, here[:, 0])
+        loads = physics.loads(here, there, self.ground.start, backlog)
+        by_cell, whole = self.ground.corrected(physics.kpis(loads, here, there), physics, slice(start, end))
         self._kpis[where, start:end, : len(KPIS)] = by_cell.to("cpu", torch.float64)
         self._network[where, start:end, : len(KPIS)] = whole.to("cpu", torch.float64)
         self._converged[where] &= loads.converged
@@ -296,15 +241,3 @@ def _segments(up: Tensor) -> Iterator[tuple[int, int]]:
         if t == len(up) or not torch.equal(up[t], up[start]):
             yield start, t
             start = t
-
-
-def _moved(backlog: Tensor, before: Physics, after: Physics, demand: Tensor) -> Tensor:
-    """[S, C] backlog after users were handed to other cells: it goes where the demand ([S, P]) of its cell goes."""
-    if not bool(backlog.any()):
-        return backlog
-    cells = backlog.shape[-1]
-    old = before.attachment.dense(cells).to(backlog)
-    new = after.attachment.dense(cells).to(backlog)
-    flow = torch.einsum("pc,sp,pd->scd", old, demand, new)
-    part = flow / flow.sum(dim=-1, keepdim=True).clamp_min(1e-9)
-    return torch.einsum("sc,scd->sd", backlog, part)
