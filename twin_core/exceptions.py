@@ -12,7 +12,10 @@
     ├── InvalidSettings      settings outside their range
     ├── InvalidModel         parameters of a learned model that must not be used
     ├── InvalidFile          a topology or map to read or write that cannot be one
-    ├── MissingLibrary       an optional library that reading or writing a format needs
+    ├── InvalidGeometry      buildings that cannot stand, places that are nowhere
+    ├── InvalidTask          an environment for training that cannot be made or begun so
+    ├── InvalidAction        an action of an agent in the wrong shape or out of bounds
+    ├── MissingLibrary       an optional library that is needed for what was asked
     └── SnapshotError        bytes that are no snapshot of this format
         ├── SnapshotVersion  written by another format version
         └── SnapshotCorrupt  truncated, altered, or not a snapshot at all
@@ -57,6 +60,18 @@ class InvalidModel(TwinError, ValueError):
 
 class InvalidFile(TwinError, ValueError):
     """A file cannot be read as a topology or map, or what is to be written has no place in its format."""
+
+
+class InvalidGeometry(TwinError, ValueError):
+    """Buildings that cannot stand so, or positions that are none."""
+
+
+class InvalidTask(TwinError, ValueError):
+    """What an environment for training is about does not fit its network, or contradicts itself."""
+
+
+class InvalidAction(TwinError, ValueError):
+    """An agent's action has the wrong shape, or values that are no numbers or out of bounds."""
 
 
 class MissingLibrary(TwinError, ImportError):
