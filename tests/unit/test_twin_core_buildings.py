@@ -304,6 +304,14 @@ def test_under_one_roof_there_is_no_wall_but_the_way() -> None:
     assert seen.penetration_db.item() == pytest.approx(0.5 * 30)
 
 
+def test_under_the_mast_on_ones_own_roof_the_roof_is_the_wall() -> None:
+    seen = look([house(0, 0, 50, 50, 12)], [10, 10, 15], [10, 10, 1.5])
+    assert not seen.antenna_indoor.item()
+    wall = float(wall_db(LOW_LOSS, torch.tensor(FC)))
+    assert seen.penetration_db.item() == pytest.approx(wall + 0.5 * 10.5)
+    assert seen.diffraction_db.item() == 0
+
+
 # The loss that comes of it.
 
 

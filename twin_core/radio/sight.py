@@ -2,6 +2,7 @@
 
 What a path meets lies in its own vertical plane: it goes over roofs, not round corners. Ground is flat. A place or an
 antenna under the roof of a building is inside it; that building's wall on the way is gone through and is no edge.
+The way inside is horizontal, as d_2D-in of TR 38.901, from that wall.
 """
 
 from dataclasses import dataclass
@@ -198,18 +199,17 @@ def _trace(
     """
     start, end = spots[u], places[p]
     path, building, t = _crossings(buildings, start[:, :2], end[:, :2])
-    ground = _length(start[:, :2], end[:, :2])
     last, at_place = _own_wall(buildings, path, building, t, p, home)
     first, at_spot = _own_wall(buildings, path, building, 1 - t, u, spot_home)
-    together = (home.tallest[p] >= 0) & (home.tallest[p] == spot_home.tallest[u])
-    walls, spot_walls = np.isfinite(last), np.isfinite(first)
+    ground, slant = _length(start[:, :2], end[:, :2]), _length(start, end)
+    shared = (home.tallest[p] >= 0) & (home.tallest[p] == spot_home.tallest[u])
+    depth, walls = _inside(buildings, last, home.tallest[p], shared, end, start)
+    spot_depth, spot_walls = _inside(buildings, first, spot_home.tallest[u], shared, start, end)
     # Two ends in one building with no wall between: all of the way is inside, and counted once.
-    depth = np.where(walls, (1 - np.where(walls, last, 0)) * ground, np.where(together, ground, 0))
-    spot_depth = np.where(spot_walls, (1 - np.where(spot_walls, first, 0)) * ground, 0)
+    depth = np.where(shared & ~walls, ground, depth)
 
     edge = ~(at_place | at_spot)
     path, t, roof = path[edge], t[edge], buildings.height_m[building[edge]]
-    slant = _length(start, end)
     cosine = ground / np.maximum(slant, _TOUCH)
     above = (roof - start[path, 2] - t * (end - start)[path, 2]) * cosine[path]
     blocked = np.zeros(len(u))
@@ -241,6 +241,23 @@ def _own_wall(
     tallest = inside == home.tallest[end[ways]]
     wall[ways[tallest]] = last[tallest]
     return wall, own
+
+
+def _inside(
+    buildings: Buildings, wall: Floats, home: Ints, shared: Bools, here: Floats, there: Floats
+) -> tuple[Floats, Bools]:
+    """[n] metres from an end to the wall of its building at t = `wall`, and whether there is one on the way.
+
+    Where the way does not leave the outline, the other end is above this very roof: the roof counts as the wall, and
+    the metres are those under it.
+    """
+    walls = np.isfinite(wall)
+    roof = (home >= 0) & ~walls & ~shared
+    below = buildings.height_m[home] - here[:, 2]
+    share = np.clip(below / np.maximum((there - here)[:, 2], _TOUCH), 0, 1)
+    behind_wall = (1 - np.where(walls, wall, 0)) * _length(here[:, :2], there[:, :2])
+    metres = np.where(walls, behind_wall, np.where(roof, share * _length(here, there), 0))
+    return metres, walls | roof
 
 
 def _crossings(buildings: Buildings, start: Floats, end: Floats) -> tuple[Ints, Ints, Floats]:
