@@ -23,7 +23,8 @@ def generate(folder: Annotated[Path, typer.Argument(file_okay=False, help="Folde
     from infra.reference import write_reference
 
     groups = {"network": ("run", "check", "parameters"), "schemas": ("register", "check", "list", "export"),
-              "twin": ("at", "diff"), "plans": ("list", "show"), "dlq": ("list", "show", "replay")}  # fmt: skip
+              "twin": ("at", "diff"), "topology": ("import", "export", "map"),
+              "plans": ("list", "show"), "dlq": ("list", "show", "replay")}  # fmt: skip
     names = [f"{name} {sub}".strip() for name, _, _ in COMMANDS if name != "docs" for sub in groups.get(name, ("",))]
     for path in write_reference(folder, [n for n in names if n != "network run"]):
         typer.echo(path)

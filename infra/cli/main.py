@@ -24,6 +24,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("replay", "replay", "Replay a recording through Kafka, or re-derive twin revisions and compare hashes."),
     ("schemas", "schemas", "Register, check, list and export the schemas of all topics."),
     ("twin", "twin", "Look at the twin at a time, and at what differs between two."),
+    ("topology", "topology", "Import and export networks (CSV, GeoJSON) and radio maps (GeoTIFF, PNG)."),
     ("verify", "verify", "Verify a strategy file on the twin: approved, rejected or inconclusive."),
     ("propose", "propose", "Hand in a strategy file: verified, and pushed if it is approved."),
     ("plans", "plans", "List and show plans in rollout; approve, pause, abort, roll back."),

@@ -28,7 +28,7 @@ REQUIRED = tuple(name for name in OTHERS if CellSite.model_fields[name].is_requi
 NAMES = (NAME, *PARTS, *DEGREES, *METRES, *OTHERS)
 _NUMBERS = {*DEGREES, *(name for name, f in CellSite.model_fields.items() if f.annotation in (float, int))}
 _BOUNDS = {"latitude": 90.0, "longitude": 180.0}
-_MILLIMETRE = 3
+_MICROMETRE = 6  # finer than the degrees that are written, so that these come back as they were
 
 
 @dataclass
@@ -60,8 +60,8 @@ def check_names(names: Iterable[str], ignore: Collection[str], where: str) -> li
     problems = [f"{where}: {name!r} stands twice; keep one" for name, count in counted.items() if count > 1]
     for name in counted.keys() - {*NAMES, *ignore}:
         near = get_close_matches(name.lower(), NAMES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(NAMES)};"
-        problems.append(f"{where}: unknown name {name!r}; {hint} remove it or say that it is to be ignored")
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(NAMES)}:"
+        problems.append(f"{where}: unknown name {name!r}; {hint} remove it, or ignore it (--ignore)")
     return sorted(problems)
 
 
@@ -159,7 +159,7 @@ def _place(drafts: Sequence[Draft], problems: list[str], origin: Origin | None) 
                 f"{d.where}: latitude {lat:g}, longitude {lon:g} lies more than 1,000 km from the network's origin "
                 f"({origin.latitude:g}, {origin.longitude:g}); correct it, or import far networks apart"
             )
-        d.values |= {"x_m": round(float(x), _MILLIMETRE), "y_m": round(float(y), _MILLIMETRE)}
+        d.values |= {"x_m": round(float(x), _MICROMETRE), "y_m": round(float(y), _MICROMETRE)}
     return origin
 
 

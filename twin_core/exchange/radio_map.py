@@ -66,7 +66,8 @@ class RadioMap:
         for i, band in enumerate(self.bands):
             if band in self.twin.network.cells and cell in (band, short_name(band)):
                 return replace(self, values=self.values[i : i + 1], bands=(band,))
-        raise UnknownObject(f"the map has no band for cell {cell!r}; it has {', '.join(self.bands[:3])}, …")
+        known = ", ".join(short_name(band) for band in self.bands[:6] if band in self.twin.network.cells)
+        raise UnknownObject(f"the map has no band for cell {cell!r}; name one of its cells: {known or 'none'} …")
 
     @property
     def rectangles(self) -> Floats:

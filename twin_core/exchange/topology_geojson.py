@@ -24,6 +24,7 @@ def read_geojson(
     text: str,
     network_id: str | None = None,
     *,
+    otherwise: str | None = None,
     granularity_s: int | None = None,
     slices: tuple[NetworkSlice, ...] | None = None,
     origin: Origin | None = None,
@@ -38,6 +39,8 @@ def read_geojson(
     network_id, granularity_s, slices, origin
         Of the network; what the file says where not given, then what `Topology` has as default, then the middle of
         the cells as origin.
+    otherwise
+        Network id where neither says one.
     ignore
         Properties to pass over.
 
@@ -50,6 +53,8 @@ def read_geojson(
     network = _network(collection)
     given = {"network_id": network_id, "granularity_s": granularity_s, "slices": slices, "origin": origin}
     network |= {name: value for name, value in given.items() if value is not None}
+    if otherwise is not None:
+        network.setdefault("network_id", otherwise)
     if "network_id" not in network:
         raise InvalidFile("the file does not say which network it is; give a network id")
     stands = network.pop("origin", None)
