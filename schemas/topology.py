@@ -1,6 +1,6 @@
 """The network as it is built: sites and cells. What nobody sets by configuration."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -22,6 +22,11 @@ class CellSite(Record):
     prbs: int = Field(ge=1, le=275, description="Physical resource blocks of the carrier")
     scs_khz: int = Field(default=30, description="Subcarrier spacing, kHz")
     max_tx_power_mw: float = Field(gt=0, le=200_000, description="Rated power of the sector carrier, mW")
+    scenario: Literal["UMa", "UMi", "RMa"] | None = Field(
+        default=None, description="Propagation of TR 38.901; by the height of the antenna where not given"
+    )
+    panel_rows: int = Field(default=8, ge=1, le=64, description="Elements above one another, half a wavelength apart")
+    panel_columns: int = Field(default=1, ge=1, le=64, description="Elements beside one another")
     region: str = Field(default="1", description="Twin shard that owns this cell")
 
 
@@ -52,6 +57,9 @@ class Topology(Record):
     granularity_s: int = Field(default=60, gt=0, le=3600, description="Reporting interval, seconds")
     cells: tuple[CellSite, ...] = Field(min_length=1)
     slices: tuple[NetworkSlice, ...] = Field(default=())
+    images_m: tuple[tuple[float, float], ...] = Field(
+        default=(), description="Wraparound: translations (east, north) at which the network repeats, metres"
+    )
     origin: Origin | None = Field(default=None, description="Place of x = y = 0 on the earth, where it is known")
 
     @model_validator(mode="after")

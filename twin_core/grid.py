@@ -1,5 +1,6 @@
 """The area of the twin: square pixels around the sites."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,8 +37,16 @@ class Grid:
     cells_of_rectangle: NDArray[np.int64]
 
     @classmethod
-    def around(cls, x_m: NDArray[np.float64], y_m: NDArray[np.float64], pixels_per_isd: int) -> "Grid":
+    def around(
+        cls,
+        x_m: NDArray[np.float64],
+        y_m: NDArray[np.float64],
+        pixels_per_isd: int,
+        images_m: Sequence[tuple[float, float]] = (),
+    ) -> "Grid":
         """Lay a grid around sites: reach 0.8 and pixels 1/pixels_per_isd of the median distance between neighbours.
+
+        Where the network repeats (`images_m`), pixels nearer to an image of a site than to any site are left out.
 
         Raises
         ------
@@ -54,8 +63,10 @@ class Grid:
             raise EmptyNetwork("no site to lay a grid around; give a topology with at least one cell")
         sites = np.unique(np.stack([x_m, y_m], axis=1).round(3), axis=0)
         isd = _LONE_SITE_REACH_M
-        if len(sites) > 1:
-            distance = np.hypot(*(sites[:, None] - sites[None]).transpose(2, 0, 1))
+        images = (sites[None] + np.array(images_m).reshape(-1, 1, 2)).reshape(-1, 2)
+        if len(sites) > 1 or len(images):
+            others = np.concatenate([sites, images])
+            distance = np.hypot(*(sites[:, None] - others[None]).transpose(2, 0, 1))
             np.fill_diagonal(distance, np.inf)
             isd = float(np.clip(np.median(distance.min(axis=1)), 100, 5000))
         reach, spacing = 0.8 * isd, isd / pixels_per_isd
@@ -66,7 +77,10 @@ class Grid:
         near = np.full((ny, nx), np.inf)
         for sx, sy in sites:
             near = np.minimum(near, (px[None] - sx) ** 2 + (py[:, None] - sy) ** 2)
-        inside = np.flatnonzero(near.ravel() <= reach**2)
+        own = near <= reach**2
+        for sx, sy in images:
+            own &= near <= (px[None] - sx) ** 2 + (py[:, None] - sy) ** 2
+        inside = np.flatnonzero(own)
         return cls(spacing, float(low[0]), float(low[1]), nx, ny, inside)
 
     @property

@@ -8,11 +8,12 @@ import torch
 
 from schemas.names import managed_element_of
 from schemas.topology import Topology
-from twin_core.exceptions import UnknownObject
+from twin_core.exceptions import InvalidSurvey, UnknownObject
 from twin_core.grid import Grid
-from twin_core.radio.antenna import Directions, directions, gain_dbi
+from twin_core.radio.antenna import Directions, Panels, directions, gain_dbi
+from twin_core.radio.layout import Layout
 from twin_core.radio.link import OVERHEAD
-from twin_core.radio.path_loss import expected_loss_db
+from twin_core.radio.path_loss import expected_loss_db, scenario_of
 
 MAX_NEIGHBOURS = 8
 # Two cells share a border where the second is within so much of the first.
@@ -25,7 +26,7 @@ Place = int | tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Topology as tensors. Derived from the topology alone, so snapshots do not carry it.
+    """Topology as tensors. All but a survey is derived from the topology, so snapshots do not carry it.
 
     Attributes
     ----------
@@ -35,11 +36,14 @@ class Network:
         Pixels P.
     element_of
         [C] index into `elements`.
+    survey_db
+        [P, C] known path loss, NaN where unknown; None where nothing is known but the topology.
     """
 
     topology: Topology
     grid: Grid
     element_of: torch.Tensor
+    survey_db: torch.Tensor | None = None
 
     @staticmethod
     @lru_cache(maxsize=16)
@@ -55,9 +59,10 @@ class Network:
         """
         x = np.array([c.x_m for c in topology.cells])
         y = np.array([c.y_m for c in topology.cells])
+        grid = Grid.around(x, y, pixels_per_isd, topology.images_m)
         elements = {name: i for i, name in enumerate(topology.managed_elements)}
         element_of = torch.tensor([elements[managed_element_of(c)] for c in topology.cell_names])
-        return Network(topology, Grid.around(x, y, pixels_per_isd), element_of)
+        return Network(topology, grid, element_of)
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -139,32 +144,68 @@ class Network:
         return (carrier[:, None] - carrier[None]).abs() < 1e-6
 
     @cached_property
+    def layout(self) -> Layout:
+        """Where the antennas stand and look."""
+        return Layout.of(self.topology)
+
+    @cached_property
+    def panels(self) -> Panels:
+        """[C] how the antennas are built."""
+        cells = self.topology.cells
+        return Panels.of([c.panel_rows for c in cells], [c.panel_columns for c in cells])
+
+    @cached_property
     def offsets_m(self) -> tuple[torch.Tensor, torch.Tensor]:
         """[P, C] from antenna to pixel, east and north."""
-        dx = self.grid.x_m[:, None] - self._column("x_m")
-        dy = self.grid.y_m[:, None] - self._column("y_m")
-        return dx, dy
+        return self.layout.offsets_m(self.grid.x_m, self.grid.y_m)
 
     @cached_property
     def loss_db(self) -> torch.Tensor:
-        """[P, C] expected path loss of TR 38.901 before any telemetry."""
+        """[P, C] path loss before any telemetry: that of a survey where there is one, else expected by TR 38.901."""
         dx, dy = self.offsets_m
-        return expected_loss_db(torch.hypot(dx, dy), self._column("height_m"), self._column("carrier_ghz"))
+        scenarios = tuple(c.scenario or scenario_of(c.height_m) for c in self.topology.cells)
+        expected = expected_loss_db(torch.hypot(dx, dy), self.layout.height_m, self.layout.carrier_ghz, scenarios)
+        return expected if self.survey_db is None else torch.where(self.survey_db.isnan(), expected, self.survey_db)
 
     @cached_property
     def seen(self) -> Directions:
         """[P, C] pixels in the frame of each panel."""
         dx, dy = self.offsets_m
-        return directions(
-            dx, dy, self._column("height_m"), self._column("azimuth_deg"), self._column("mechanical_tilt_deg")
-        )
+        masts = self.layout
+        return directions(dx, dy, masts.height_m, masts.azimuth_deg, masts.mechanical_tilt_deg)
+
+    def surveyed(self, loss_db: torch.Tensor) -> "Network":
+        """The same network with known path loss: ray-traced, measured, or reckoned from buildings.
+
+        Parameters
+        ----------
+        loss_db
+            [P, C] without antennas; NaN where unknown, there the expected loss of TR 38.901 holds.
+
+        Raises
+        ------
+        InvalidSurvey
+            If it has another shape, or holds a loss that no link can have.
+        """
+        shape = (self.grid.pixels, len(self.cells))
+        if tuple(loss_db.shape) != shape:
+            raise InvalidSurvey(
+                f"a survey of shape {tuple(loss_db.shape)} does not fit {shape[0]} pixels and {shape[1]} cells; "
+                "resample it on the twin's grid (network.grid.x_m, y_m) with one column for each cell"
+            )
+        if bool(((loss_db < 0) | loss_db.isinf()).any()):
+            raise InvalidSurvey(
+                "a survey holds a path loss below 0 dB or infinite; give losses, positive and without antenna gain, "
+                "and NaN where unknown"
+            )
+        return Network(self.topology, self.grid, self.element_of, loss_db.double())
 
     @cached_property
     def overlap(self) -> torch.Tensor:
         """[C, C] pixels in which one cell is the strongest and the other within 6 dB, both ways summed."""
         n = len(self.cells)
         tilt = torch.full((n,), DEFAULT_TILT_DEG, dtype=torch.float64)
-        gain = gain_dbi(self.seen, tilt, torch.zeros_like(tilt))
+        gain = gain_dbi(self.seen, tilt, torch.zeros_like(tilt), self.panels)
         rsrp = self.rated_dbm - self.subcarriers_db + gain - self.loss_db
         best = rsrp.max(dim=1, keepdim=True)
         near = (rsrp > best.values - _BORDER_DB).to(torch.float64)
@@ -178,8 +219,7 @@ class Network:
 
         A cell without any border gets its nearest cell.
         """
-        dx = self._column("x_m")[:, None] - self._column("x_m")
-        dy = self._column("y_m")[:, None] - self._column("y_m")
+        dx, dy = self.layout.offsets_m(self.layout.x_m, self.layout.y_m)
         nearer = 1e-3 / (1 + torch.hypot(dx, dy))
         nearer.fill_diagonal_(0)
         rank = self.overlap + nearer

@@ -22,5 +22,5 @@ def rsrp_dbm(network: Network, configuration: Configuration, correction_db: torc
     Tensor
         [P, C] dBm.
     """
-    gain = gain_dbi(network.seen, configuration.tilt_deg, configuration.azimuth_deg)
+    gain = gain_dbi(network.seen, configuration.tilt_deg, configuration.azimuth_deg, network.panels)
     return configuration.tx_power_dbm - network.subcarriers_db + gain - network.loss_db + correction_db
