@@ -81,7 +81,8 @@ class Ground:
 
     def rsrp(self, configuration: Configuration) -> Tensor:
         """[P, C] dBm under a configuration, without perturbation."""
-        if configuration is self.twin.configuration:
+        usual = self.twin.configuration
+        if all(torch.equal(getattr(configuration, name), getattr(usual, name)) for name in _RADIO):
             return self.twin.rsrp_dbm
         return rsrp_dbm(self.twin.network, configuration, self._correction_db)
 

@@ -1,6 +1,7 @@
 """What agents see: KPIs and configuration of each cell as numbers of the order of one, without NaN."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -74,7 +75,7 @@ class Senses:
             period.on_air.double(),
             (configuration.tx_power_dbm - self.network.rated_dbm) / 10,
             configuration.tilt_deg / 10,
-            self._bias_db(configuration) / 6,
+            (configuration.cio_db * self._near).sum(dim=1) / 6,
             configuration.active.double(),
         )
         low, high = bounds()
@@ -85,11 +86,14 @@ class Senses:
         value = float(self.usual.network[kpi_index(kpi)]) / parts
         return value if value > 0 else 1.0  # a network without users, or all asleep, has no scale of its own
 
-    def _bias_db(self, configuration: Configuration) -> Tensor:
-        return torch.stack([
-            configuration.cio_db[cell, list(near)].mean() if near else configuration.cio_db.new_zeros(())
-            for cell, near in enumerate(self.network.neighbours)
-        ])  # fmt: skip
+    @cached_property
+    def _near(self) -> Tensor:
+        """[C, C] by which offsets towards neighbours come to their mean."""
+        cells = len(self.network.cells)
+        out = torch.zeros(cells, cells, dtype=torch.float64)
+        for cell, near in enumerate(self.network.neighbours):
+            out[cell, list(near)] = 1 / max(len(near), 1)
+        return out
 
 
 def bounds() -> tuple[Seen, Seen]:
