@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -392,6 +393,14 @@ WRONG: dict[str, Any] = {
 def test_what_does_not_fit_is_refused_with_cause_and_remedy(message: str) -> None:
     with pytest.raises(InvalidTask, match=message):
         WRONG[message]()
+
+
+def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs/training.md").read_text()
+    exec(page.split("```python\n")[1].split("```")[0], {})
+    said = capsys.readouterr().out
+    assert "mean return of random agents: -" in said
+    assert "digitalTilt" in said
 
 
 @pytest.mark.parametrize("library", ["gymnasium", "pettingzoo"])
