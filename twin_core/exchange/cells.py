@@ -56,7 +56,7 @@ def number(text: Any) -> float:
 
 def check_names(names: Iterable[str], ignore: Collection[str], where: str) -> list[str]:
     """Problems with the names of values: unknown ones with the nearest known one, double ones."""
-    counted = Counter(names)
+    counted = Counter(list(names))
     problems = [f"{where}: {name!r} stands twice; keep one" for name, count in counted.items() if count > 1]
     for name in counted.keys() - {*NAMES, *ignore}:
         near = get_close_matches(name.lower(), NAMES, n=1)

@@ -128,8 +128,9 @@ def _from_geotiff(path: Path, network: Network, resampling: Resampling) -> tuple
         with rasterio.open(path) as file:
             names = [name or "" for name in file.descriptions]
             x, y = _in_system_of(file.crs, network, path)
-            column, row = ~file.transform * (x, y)
-            column, row = column - 0.5, row - 0.5  # a raster's whole numbers are corners, the pixels' middles wanted
+            to = ~file.transform
+            # A raster's whole numbers are corners; wanted are the middles of its pixels.
+            column, row = to.a * x + to.b * y + to.c - 0.5, to.d * x + to.e * y + to.f - 0.5
             # No more of a large raster than the twin's area, and a pixel around it to go between.
             left, right = (int(np.clip(v, 0, file.width)) for v in (np.floor(column.min()), np.ceil(column.max()) + 1))
             top, bottom = (int(np.clip(v, 0, file.height)) for v in (np.floor(row.min()), np.ceil(row.max()) + 1))

@@ -43,7 +43,7 @@ def geotiff(radio_map: RadioMap) -> bytes:
     """
     with needed_for("GeoTIFF"):
         from rasterio.io import MemoryFile
-        from rasterio.transform import from_origin
+        from rasterio.transform import Affine
     twin, grid = radio_map.twin, radio_map.twin.network.grid
     topology, spacing = twin.network.topology, grid.spacing_m
     west, north = grid.x0_m - spacing / 2, grid.y0_m + (grid.ny - 0.5) * spacing
@@ -64,7 +64,7 @@ def geotiff(radio_map: RadioMap) -> bytes:
             dtype="float32",
             nodata=np.nan,
             crs=crs_of(topology),
-            transform=from_origin(west, north, spacing, spacing),
+            transform=Affine(spacing, 0, west, 0, -spacing, north),
             compress="deflate",
             tiled=False,
         ) as file:

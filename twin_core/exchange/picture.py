@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # More names than these hide the map.
 _NAMED_SITES, _NAMED_AREAS = 30, 66
-_DPI = 150
+_DPI = 120
 _STEP_DB = 5.0
 _COLOURS = {SINR.name: "RdYlBu", GAIN.name: "cividis"}
 # Percentiles between which colours run: a few pixels beneath a mast would take half of them.
