@@ -105,18 +105,19 @@ class Ground:
             device=self.device,
         )
 
-    def traffic(self, scenarios: Scenarios) -> tuple[Tensor, Tensor]:
-        """[S, T, P] demand in kbit/s and users."""
+    def traffic(self, scenarios: Scenarios, periods: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """[S, T, P] demand in kbit/s and users, of some of the periods."""
         grid = self.twin.network.grid
-        factor = self.there(scenarios.demand_factor * (1 + scenarios.demand_bias[:, None])) @ self._home
-        demand = self.demand * factor
-        users = self.users * factor
-        if bool(scenarios.hotspot_share.any()):
+        by_cell = scenarios.demand_factor[:, periods] * (1 + scenarios.demand_bias[:, None])
+        factor = self.there(by_cell) @ self._home
+        demand = self.demand[periods] * factor
+        users = self.users[periods] * factor
+        if bool((share := scenarios.hotspot_share[:, periods]).any()):
             dx = grid.x_m - scenarios.hotspot_x_m[:, None]
             dy = grid.y_m - scenarios.hotspot_y_m[:, None]
             bell = torch.exp(-(dx**2 + dy**2) / (2 * scenarios.hotspot_radius_m[:, None] ** 2))
             bell = bell / bell.sum(dim=1, keepdim=True).clamp_min(1e-12)
-            extra = self.there(scenarios.hotspot_share[:, :, None] * bell[:, None])
+            extra = self.there(share[:, :, None] * bell[:, None])
             demand = demand + extra * demand.sum(dim=-1, keepdim=True)
             users = users + extra * users.sum(dim=-1, keepdim=True)
         return demand, users
@@ -210,7 +211,6 @@ class World:
             )
         self.scenario = scenario
         self._ground = ground
-        self._demand, self._users = ground.traffic(scenario)
         self._physics: Physics | None = None
         self._backlog: Tensor | None = None
         self._period = 0
@@ -236,7 +236,7 @@ class World:
         ground.check(configuration)
         up = self.scenario.cell_up[0, self._period]
         physics = ground.shared_physics(configuration, self.scenario.path_loss_offset_db[0], up)
-        demand, users = self._demand[:, now], self._users[:, now]
+        demand, users = ground.traffic(self.scenario, now)
         backlog = self._backlog
         if self._physics is not None and backlog is not None and self._physics is not physics:
             backlog = moved_backlog(backlog, self._physics, physics, demand[:, 0])

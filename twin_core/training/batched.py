@@ -75,7 +75,7 @@ class BatchedNetworkEnv(VectorEnv[Seen, Action, NDArray[Any]]):
         return tuple(episode.configuration for episode in self._episodes)
 
     def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | np.integer[Any] | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Seen, dict[str, Any]]:
         """Begin episodes.
 
@@ -94,7 +94,7 @@ class BatchedNetworkEnv(VectorEnv[Seen, Action, NDArray[Any]]):
         rest = dict(options or {})
         mask = self._mask(rest.pop("reset_mask", None))
         self.arena.task.options(rest)
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
+        seeds = [int(seed) + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
         if seeds is not None and len(seeds) != self.num_envs:
             raise InvalidTask(f"{len(seeds)} seeds for {self.num_envs} environments; give one each, or the first")
         infos: dict[str, Any] = {}
