@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -489,3 +490,25 @@ def test_the_command_explains_what_does_not_go_together(tmp_path: Path) -> None:
         ["import", str(sites), "--out", "t.csv"],
     ):
         assert run.invoke(app, words).exit_code == 2, words
+
+
+def test_what_the_page_shows_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path("docs/topology.md").read_text(encoding="utf-8")
+    block = {
+        title or kind: text
+        for kind, title, text in re.findall(r'^```(\w+)(?: title="(.+)")?\n(.*?)^```$', page, re.DOTALL | re.MULTILINE)
+    }
+    assert len(read_geojson(block["json"]).cells) == 1
+    monkeypatch.chdir(tmp_path)
+    write_topology(Path("topology.json"), read_csv(block["csv"], "town"))
+    x, y = np.meshgrid(np.arange(-1500.0, 1501, 50), np.arange(-1500.0, 1501, 50))
+    traced = {
+        "path_gain": np.stack([np.full_like(x, 1e-9), np.zeros_like(x)]),
+        "cell_centers": np.stack([x, y, 0 * x], axis=2),
+        "cells": ["north-1", "south-1"],
+    }
+    exec(block["save_gains.py"], traced)
+    used: dict[str, torch.Tensor] = {}
+    exec(block["use_gains.py"], used)
+    assert used["gain_db"][:, 0].tolist() == pytest.approx([-90.0] * len(used["gain_db"]))
+    assert bool(used["gain_db"][:, 1:].isnan().all())
