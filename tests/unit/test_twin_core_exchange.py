@@ -496,7 +496,9 @@ def test_what_the_page_shows_works(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     page = Path("docs/topology.md").read_text(encoding="utf-8")
     block = {
         title or kind: text
-        for kind, title, text in re.findall(r'^```(\w+)(?: title="(.+)")?\n(.*?)^```$', page, re.DOTALL | re.MULTILINE)
+        for kind, title, text in re.findall(
+            r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', page, re.DOTALL | re.MULTILINE
+        )
     }
     assert len(read_geojson(block["json"]).cells) == 1
     monkeypatch.chdir(tmp_path)
