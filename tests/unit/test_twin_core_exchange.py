@@ -91,7 +91,7 @@ def topologies(draw: st.DrawFn) -> Topology:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(topologies())
 def test_what_is_written_is_read_back_within_a_tenth_of_a_millimetre(topology: Topology) -> None:
     by_csv = read_csv(write_csv(topology), "drawn", slices=topology.slices, origin=topology.origin)
@@ -105,7 +105,7 @@ def test_what_is_written_is_read_back_within_a_tenth_of_a_millimetre(topology: T
         assert write_geojson(back) == write_geojson(topology), "a second round changes nothing"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.floats(-80, 80), st.floats(-180, 180), st.floats(-5e4, 5e4), st.floats(-5e4, 5e4))
 def test_metres_to_degrees_and_back(latitude: float, longitude: float, x: float, y: float) -> None:
     plane = Projection(Origin(latitude=latitude, longitude=longitude))
@@ -310,7 +310,7 @@ def test_a_geotiff_without_origin_says_that_it_is_nowhere() -> None:
         assert "no origin" in file.crs.to_wkt()
 
 
-@pytest.mark.parametrize("draw", [sinr_map, server_map, lambda t: rsrp_map(t).of_cell("gnb2-3")])
+@pytest.mark.parametrize("draw", [sinr_map, server_map])
 def test_a_png_opens_and_is_no_blank(draw: Callable[[Twin], RadioMap], twin: Twin) -> None:
     picture = imread(io.BytesIO(png(draw(twin))), format="png")
     assert min(picture.shape[:2]) > 400
@@ -468,7 +468,7 @@ def test_the_command_goes_from_table_to_map(tmp_path: Path) -> None:
     topology("export", tmp_path / "moved.geojson", "--topology", made, "--origin", "48.1,11.6")
     assert read_topology(tmp_path / "moved.geojson").origin == Origin(latitude=48.1, longitude=11.6)
     topology("map", drawn, "--show", "gain", "--topology", made, "--pixels-per-isd", "8")
-    topology("map", tmp_path / "b.png", "--topology", made, "--gains", drawn, "--pixels-per-isd", "8")
+    topology("map", tmp_path / "b.png", "--show", "rsrp", "--cell", "a-2", "--topology", made, "--gains", drawn)
     assert (tmp_path / "b.png").stat().st_size > 10_000
 
 
