@@ -75,6 +75,8 @@ def test_flows_agree_with_walkers_simulated_one_by_one(case: int) -> None:
 # --- a network
 
 NETWORK = Network.of(hexagonal(sites=3), 8)
+GRID = NETWORK.grid
+assert isinstance(GRID, Grid)
 TWIN = TwinSettings()
 ENVIRONMENT = Environment.prior(NETWORK, TWIN)
 CELLS = len(NETWORK.cells)
@@ -93,7 +95,7 @@ def _network(
 ) -> Flows:
     return handover_flows(
         rsrp,
-        NETWORK.grid,
+        GRID,
         ENVIRONMENT.users.to(rsrp),
         load.to(rsrp),
         cio_db.to(rsrp),
@@ -255,9 +257,8 @@ def test_counters_have_names_of_the_catalogue_and_split_by_managed_element() -> 
 
 
 def test_gradient_of_a_plane_is_its_slope_also_at_the_edge() -> None:
-    grid = NETWORK.grid
-    plane = (0.03 * grid.x_m - 0.01 * grid.y_m)[:, None]
-    east, north = gradient(grid, plane)
+    plane = (0.03 * GRID.x_m - 0.01 * GRID.y_m)[:, None]
+    east, north = gradient(GRID, plane)
     inside = (north != 0) & (east != 0)  # a pixel alone in its row or column has no slope along it
     assert float(inside.float().mean()) > 0.95
     assert torch.allclose(east[inside], torch.tensor(0.03, dtype=torch.float64))

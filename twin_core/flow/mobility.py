@@ -19,9 +19,9 @@ hysteresis and time to trigger change how often it is crossed. A user who does n
 
 Against walkers simulated one by one between two cells (tests/walkers.py), 1.2 to 25 m/s, time to trigger 0 to 1.28 s,
 offset and hysteresis 1 to 5 dB, CIO up to 5 dB: attempts within 8 %; ping-pongs within 25 % where they exceed a tenth
-of attempts (35 % with no time to trigger); too late within 20 % where it exceeds a tenth, up to 45 % low where it is
-rare; too early in the right order, but up to 5 times low. Where CIO biases cells by 9 dB each way, attempts are up to
-a third low: links fail before A3 acts, and users try again more often than here.
+of attempts (35 % with no time to trigger); too late within 20 % where it exceeds a tenth (35 % with no time to
+trigger), up to half low where it is rare; too early in the right order, but up to 5 times low. Where CIO biases cells
+by 9 dB each way, attempts are up to a third low: links fail before A3 acts, and users try again more often than here.
 """
 
 import math
@@ -125,7 +125,7 @@ def handover_flows(
     Raises
     ------
     InvalidConfiguration
-        If a shape does not fit, or a number is not finite, or users or load are negative.
+        If the grid is none, a shape does not fit, a number is not finite, or users or load are negative.
     """
     cells = rsrp.shape[-1]
     _check(rsrp, grid, users, load, cio_db, noise_dbm)
@@ -146,6 +146,8 @@ def handover_flows(
 
 
 def _check(rsrp: Tensor, grid: Grid, users: Tensor, load: Tensor, cio_db: Tensor, noise_dbm: Tensor) -> None:
+    if not isinstance(grid, Grid):  # gradients need pixels side by side
+        raise InvalidConfiguration(f"{type(grid).__name__} is no grid of pixels; give the network's area, a Grid")
     cells = rsrp.shape[-1]
     wanted = {
         "rsrp": (rsrp, (grid.pixels, cells)),
