@@ -75,8 +75,9 @@ def test_flows_agree_with_walkers_simulated_one_by_one(case: int) -> None:
 # --- a network
 
 NETWORK = Network.of(hexagonal(sites=3), 8)
-GRID = NETWORK.grid
-assert isinstance(GRID, Grid)
+_AREA = NETWORK.grid
+assert isinstance(_AREA, Grid)
+GRID: Grid = _AREA
 TWIN = TwinSettings()
 ENVIRONMENT = Environment.prior(NETWORK, TWIN)
 CELLS = len(NETWORK.cells)
