@@ -141,7 +141,7 @@ class Environment:
     @classmethod
     def prior(cls, network: Network, settings: TwinSettings) -> "Environment":
         """What is believed before any telemetry: expected propagation and evenly spread users."""
-        n, p, e = len(network.cells), network.grid.pixels, len(network.elements)
+        n, p, e = len(network.cells), network.seen_from.pixels, len(network.elements)
         guess = settings.calibration
 
         def zeros(*shape: int) -> Tensor:
@@ -250,7 +250,7 @@ class Environment:
         believe it half.
         """
         cells = len(network.cells)
-        both = network.grid.smooth(torch.cat([self.shadow_sum, self.shadow_weight], dim=1), length_m).double()
+        both = network.seen_from.smooth(torch.cat([self.shadow_sum, self.shadow_weight], dim=1), length_m).double()
         total, weight = both[:, :cells], both[:, cells:]
         gain = self.gain_db
         return gain + (total - gain * weight) / (weight + prior_weight)

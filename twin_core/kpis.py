@@ -92,7 +92,7 @@ def cell_kpis(
     demand_kbps, users
         [..., T, P] offered traffic and users of each pixel.
     on_air
-        [C] which cells transmit.
+        [C], or [..., C] of many configurations, which cells transmit.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def cell_kpis(
         summed, unserved traffic as a share of all traffic.
     """
     covered = links.per_cell(links.on_links(users.reshape(-1, users.shape[-1]))).view_as(loads.load)
-    uncovered = demand_kbps @ links.lost
+    uncovered = links.without_coverage(demand_kbps.reshape(-1, demand_kbps.shape[-1])).view_as(loads.load)
     throughput = user_throughput_kbps(loads, covered, model.throughput_gain)
     power = cell_power_w(model.power, loads.load, on_air, model.dynamic_share, model.element_of)
     cells = (
@@ -119,7 +119,7 @@ def cell_kpis(
     late = (loads.offered_kbps - loads.served_kbps).clamp_min(0).sum(dim=-1)
     lost = (wanted - loads.offered_kbps.sum(dim=-1)).clamp_min(0)
     network = (
-        (cells[0] * blocks).sum(dim=-1) / blocks.sum().clamp_min(1),
+        (cells[0] * blocks).sum(dim=-1) / blocks.sum(dim=-1).clamp_min(1),
         (throughput.nan_to_num() * weight).sum(dim=-1) / weight.sum(dim=-1),  # 0 / 0: nobody to measure
         cells[2].sum(dim=-1),
         covered.sum(dim=-1),

@@ -8,8 +8,8 @@ import torch
 
 from schemas.names import managed_element_of
 from schemas.topology import Topology
-from twin_core.exceptions import InvalidSurvey, UnknownObject
-from twin_core.grid import Grid
+from twin_core.exceptions import EmptyNetwork, InvalidSurvey, UnknownObject
+from twin_core.grid import Grid, Places
 from twin_core.radio.antenna import Directions, Panels, directions, gain_dbi
 from twin_core.radio.layout import Layout
 from twin_core.radio.link import OVERHEAD
@@ -32,8 +32,8 @@ class Network:
     ----------
     topology
         What it was made from; its cell order is every cell axis C.
-    grid
-        Pixels P.
+    seen_from
+        Pixels P of an area, or given places P.
     element_of
         [C] index into `elements`.
     survey_db
@@ -41,7 +41,7 @@ class Network:
     """
 
     topology: Topology
-    grid: Grid
+    seen_from: Grid | Places
     element_of: torch.Tensor
     survey_db: torch.Tensor | None = None
 
@@ -63,6 +63,35 @@ class Network:
         elements = {name: i for i, name in enumerate(topology.managed_elements)}
         element_of = torch.tensor([elements[managed_element_of(c)] for c in topology.cell_names])
         return Network(topology, grid, element_of)
+
+    def at(self, x_m: torch.Tensor, y_m: torch.Tensor) -> "Network":
+        """The same cells seen from given places ([P] each) in place of an area.
+
+        Raises
+        ------
+        EmptyNetwork
+            If there is no place.
+        InvalidSurvey
+            If places are not finite.
+        """
+        if len(x_m) == 0:
+            raise EmptyNetwork("no place to look from; give at least one")
+        if not bool((x_m.isfinite() & y_m.isfinite()).all()):
+            raise InvalidSurvey("a place is not finite; leave out users whose place is unknown")
+        return Network(self.topology, Places(x_m.double(), y_m.double()), self.element_of)
+
+    @property
+    def grid(self) -> Grid:
+        """The area's pixels.
+
+        Raises
+        ------
+        EmptyNetwork
+            If the network is seen from given places: they make no map.
+        """
+        if isinstance(self.seen_from, Places):
+            raise EmptyNetwork("a network seen from given places has no area and no maps; take Network.of(topology)")
+        return self.seen_from
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -157,7 +186,7 @@ class Network:
     @cached_property
     def offsets_m(self) -> tuple[torch.Tensor, torch.Tensor]:
         """[P, C] from antenna to pixel, east and north."""
-        return self.layout.offsets_m(self.grid.x_m, self.grid.y_m)
+        return self.layout.offsets_m(self.seen_from.x_m, self.seen_from.y_m)
 
     @cached_property
     def loss_db(self) -> torch.Tensor:
@@ -187,7 +216,7 @@ class Network:
         InvalidSurvey
             If it has another shape, or holds a loss that no link can have.
         """
-        shape = (self.grid.pixels, len(self.cells))
+        shape = (self.seen_from.pixels, len(self.cells))
         if tuple(loss_db.shape) != shape:
             raise InvalidSurvey(
                 f"a survey of shape {tuple(loss_db.shape)} does not fit {shape[0]} pixels and {shape[1]} cells; "
@@ -198,7 +227,7 @@ class Network:
                 "a survey holds a path loss below 0 dB or infinite; give losses, positive and without antenna gain, "
                 "and NaN where unknown"
             )
-        return Network(self.topology, self.grid, self.element_of, loss_db.double())
+        return Network(self.topology, self.seen_from, self.element_of, loss_db.double())
 
     @cached_property
     def overlap(self) -> torch.Tensor:

@@ -1,17 +1,19 @@
 """Network, configuration and environment brought together: who serves whom, over which links, with what result."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from twin_core.configuration import Configuration
 from twin_core.environment import Environment
+from twin_core.exceptions import InvalidConfiguration
 from twin_core.flow.load import Loads, solve
 from twin_core.flow.power import dynamic_share
 from twin_core.kpis import CellModel, cell_kpis
 from twin_core.network import Network
 from twin_core.radio.coverage import rsrp_dbm
-from twin_core.radio.handover import Attachment, attach
+from twin_core.radio.handover import Attachment, attach, attach_many
 from twin_core.radio.sinr import Links, links_of
 from twin_core.settings import TwinSettings
 
@@ -34,9 +36,9 @@ class Physics:
     Attributes
     ----------
     rsrp
-        [P, C] dBm.
+        [P, C] dBm; of many configurations that of the first.
     on_air
-        [C] unlocked and free of failure.
+        [C] unlocked and free of failure; [N, 1, C] of many.
     attachment, links, cells
         Who serves whom, over which links, and the cells' fitted factors.
     settings
@@ -88,6 +90,63 @@ class Physics:
         share = dynamic_share(configuration.tx_power_dbm, network.rated_dbm)
         cells = CellModel.of(network, environment.throughput_gain, environment.power, share, dtype, device)
         return cls(rsrp, on_air, attachment, links, cells, settings)
+
+    @classmethod
+    def of_many(
+        cls,
+        network: Network,
+        environment: Environment,
+        configurations: Sequence[Configuration],
+        settings: TwinSettings,
+        *,
+        rsrp: Tensor | None = None,
+        usual_rsrp: Tensor | None = None,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> "Physics":
+        """Prepare many configurations at once that differ in power, offsets and cell states, not in where beams look.
+
+        Gains are found once. Demand and users are then [N, T, P] with T = 1, and so are loads and KPIs. Links are
+        those that any configuration uses, so that a few dozen configurations a time are best: beyond, memory that does
+        not fit the cache costs more than it saves.
+
+        Parameters
+        ----------
+        network, environment, settings, usual_rsrp, dtype, device
+            As for `of`.
+        configurations
+            N of them.
+        rsrp
+            [P, C] dBm of the first configuration instead of the environment's own.
+
+        Raises
+        ------
+        InvalidConfiguration
+            If there is none, or tilt or azimuth differ: gains would have to be found anew.
+        """
+        if not configurations:
+            raise InvalidConfiguration("no configuration to prepare; give at least one")
+        first = configurations[0]
+        for other in configurations[1:]:
+            if not (torch.equal(other.tilt_deg, first.tilt_deg) and torch.equal(other.azimuth_deg, first.azimuth_deg)):
+                raise InvalidConfiguration(
+                    "configurations that differ in tilt or azimuth have other gains; prepare them apart, by Physics.of"
+                )
+        if rsrp is None:
+            rsrp = corrected_rsrp(network, environment, first, settings)
+        power = torch.stack([c.tx_power_dbm for c in configurations])
+        on_air = torch.stack([c.active for c in configurations]) & environment.in_service
+        power_db = torch.where(on_air, power - first.tx_power_dbm, -torch.inf).T
+        biased = any(bool(c.cio_db.any()) for c in configurations)
+        cio = torch.stack([c.cio_db for c in configurations]) if biased else None
+        usual = (rsrp if usual_rsrp is None else usual_rsrp) if bool(environment.uplift_db.any()) else None
+        attachment = attach_many(rsrp, power_db, cio, environment.softness_db, settings.physics, usual, dtype)
+        links = links_of(
+            network, environment, rsrp, attachment, on_air.any(dim=0), settings.physics, dtype, device, power_db
+        )
+        share = dynamic_share(power, network.rated_dbm)[:, None]
+        cells = CellModel.of(network, environment.throughput_gain, environment.power, share, dtype, device)
+        return cls(rsrp, on_air[:, None], attachment, links, cells, settings)
 
     def loads(self, demand_kbps: Tensor, users: Tensor, start: Tensor, backlog_kbps: Tensor | None = None) -> Loads:
         """Solve for [..., T, P] demand of so many users."""

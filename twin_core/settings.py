@@ -16,6 +16,9 @@ class PhysicsSettings:
         Pixels between neighbouring sites; 10 is 50 m at 500 m.
     candidates
         Cells that may share a pixel's users; further ones hold less than a thousandth in practice.
+    interferers
+        Cells that are kept one by one as interferers of a neighbourhood; further ones are taken together at their mean.
+        The SINR's error is under 0.1 dB at the 95th percentile.
     noise_figure_db
         Of the user's receiver.
     coverage_dbm
@@ -30,6 +33,7 @@ class PhysicsSettings:
 
     pixels_per_isd: int = 10
     candidates: int = 4
+    interferers: int = 64
     noise_figure_db: float = 9.0
     coverage_dbm: float = -122.0
     tolerance: float = 1e-4

@@ -198,13 +198,11 @@ def _loss(
         at, d, h, fc, ut = layout.site_of_cell[own], d2d[:, own], layout.height_m[own], layout.carrier_ghz[own], height
         chance = torch.special.ndtr(maps(*places, sites, _SIGHT_M[name], dice.random))[:, at]
         seen = chance < model.los_probability((d - depth[:, None]).clamp_min(0), ut[:, None])
-        more = ()
+        link: list[Tensor] = [d, h, fc, ut[:, None]]
         if name == "UMa":
             one, two = dice.uniform(len(ut), sites)[:, at], dice.uniform(len(ut), sites)[:, at]
-            more = (uma_environment_m(d, ut[:, None], one, two),)
-        loss = torch.where(
-            seen, model.los_db(d, h, fc, ut[:, None], *more), model.nlos_db(d, h, fc, ut[:, None], *more)
-        )
+            link.append(uma_environment_m(d, ut[:, None], one, two))
+        loss = torch.where(seen, model.los_db(*link), model.nlos_db(*link))
         near, far, blocked = model.shadow_db
         beyond = d > rma_breakpoint_m(h, fc, ut[:, None])
         in_sight = torch.where(beyond, far, near) * maps(*places, sites, model.shadow_m[0], dice.random)[:, at]

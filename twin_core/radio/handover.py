@@ -8,6 +8,7 @@ with its distance from the boundary, over `softness_db`, which is fitted to who 
 reports.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,9 @@ _COVERAGE_SOFTNESS_DB = 2.0
 @dataclass(frozen=True, eq=False)
 class Attachment:
     """Who serves whom, as a list of links E between pixels and cells, ordered by cell.
+
+    Of N configurations that share the links (`attach_many`) what is [E] or [P] here is [E, N] or [P, N]; a link that
+    one of them does not use has no share there.
 
     Attributes
     ----------
@@ -107,6 +111,95 @@ def lead_db(margins: torch.Tensor) -> torch.Tensor:
     best = margins.topk(2, dim=1).values
     rival = torch.where(margins == best[:, :1], best[:, 1:], best[:, :1])
     return margins - rival
+
+
+def attach_many(
+    rsrp: torch.Tensor,
+    power_db: torch.Tensor,
+    cio_db: torch.Tensor | None,
+    softness_db: float,
+    settings: PhysicsSettings,
+    usual_rsrp: torch.Tensor | None = None,
+    dtype: torch.dtype = torch.float64,
+) -> Attachment:
+    """Share every pixel among its cells under many configurations with the same gains, as `attach` does under one.
+
+    Only cells that can hold a share in some configuration are looked at: those within reach of the best one at its
+    weakest. Where that is one cell alone, it serves.
+
+    Parameters
+    ----------
+    rsrp
+        [P, C] dBm.
+    power_db
+        [C, N] power of each configuration against that of `rsrp`; -inf of cells off the air.
+    cio_db
+        [N, C, C] cell individual offsets; None where all are 0.
+    softness_db, settings
+        As for `attach`.
+    usual_rsrp
+        [P, C] dBm of the configuration from which the environment was learned; leads are found only if it is given.
+    dtype
+        Of the shares.
+    """
+    shift = None if cio_db is None else (cio_db - cio_db.transpose(1, 2)) / 2
+    window = -math.log(_SMALLEST_SHARE) * softness_db + (0.0 if shift is None else 2 * float(shift.abs().max()))
+    possible = rsrp + power_db.amax(dim=1)
+    sure = (rsrp + power_db.amin(dim=1)).amax(dim=1)
+    rivals = (possible >= sure[:, None] - window).sum(dim=1)
+    count = int(rivals.amax().clamp(2, rsrp.shape[1])) if rsrp.shape[1] > 1 else 1
+    top = possible.topk(count, dim=1).indices
+    power = power_db.to(dtype)
+    base = rsrp.gather(1, top).to(dtype)
+    first = base[:, :1] + power[top[:, 0]]  # [P, N], of the likeliest cell
+    contested = rivals > 1
+    level = base[contested][:, :, None] + power[top[contested]]  # [P', K, N]
+    if level.numel():
+        best = level.max(dim=1)
+        first[contested] = best.values
+    covered = torch.sigmoid((first - settings.coverage_dbm) / _COVERAGE_SOFTNESS_DB)
+    margin = level
+    if shift is not None:
+        cells = top[contested]
+        leader = cells.gather(1, best.indices)  # [P', N]
+        rows = torch.arange(power_db.shape[1])
+        margin = level + shift.to(dtype)[rows, leader[:, None, :], cells[:, :, None]]
+    share = torch.zeros(*top.shape, power_db.shape[1], dtype=dtype)
+    share[:, 0] = 1.0
+    share[contested] = _shares(margin, softness_db, settings.candidates)
+    share.mul_(first.isfinite()[:, None])  # with all of its cells off the air a pixel is served by none
+    kept = (share > 0).any(dim=2)
+    order = torch.argsort(top[kept], stable=True)
+    lead = usual = share.new_zeros(())
+    if usual_rsrp is not None:
+        everywhere = base[:, :, None] + power[top]
+        everywhere[contested] = margin
+        lead = _lead_over_others(everywhere)[kept][order]
+        away = usual_rsrp.gather(1, top).to(dtype)[:, :, None] - base[:, :, None] - power[top]
+        usual = _lead_over_others(torch.where(everywhere.isfinite(), everywhere + away, -torch.inf))[kept][order]
+    return Attachment(torch.nonzero(kept)[:, 0][order], top[kept][order], share[kept][order], covered, lead, usual)
+
+
+def _shares(margin: torch.Tensor, softness_db: float, candidates: int) -> torch.Tensor:
+    """[P, K, N] shares of contenders by their margins, no more than `candidates` of them and none too small."""
+    if margin.shape[1] > candidates:
+        near = margin > margin.amax(dim=1, keepdim=True) + math.log(_SMALLEST_SHARE) * softness_db
+        crowded = near.sum(dim=1).amax(dim=1) > candidates
+        some = margin[crowded]
+        last = some.topk(candidates, dim=1).values[:, -1:]
+        margin[crowded] = torch.where(some >= last, some, -torch.inf)
+    share = torch.softmax(margin / softness_db, dim=1)
+    share.mul_(share >= _SMALLEST_SHARE)
+    return share.div_(share.sum(dim=1, keepdim=True).clamp_min(1e-30))
+
+
+def _lead_over_others(margins: torch.Tensor) -> torch.Tensor:
+    """[P, K, N] by how much each contender is ahead of the best other one; -inf of what is off the air."""
+    if margins.shape[1] == 1:
+        return torch.full_like(margins, torch.inf)
+    best = margins.topk(2, dim=1).values
+    rival = torch.where(margins == best[:, :1], best[:, 1:], best[:, :1])
+    return torch.where(margins.isfinite(), margins - rival, -torch.inf)
 
 
 def attach(

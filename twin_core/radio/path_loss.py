@@ -110,11 +110,13 @@ def rma_los_db(
     """RMa, line of sight, dB."""
     d2d_m = d2d_m.clamp_min(_NEAREST_M)
     d3d, corner = distance_3d_m(d2d_m, height_m, ut_height_m), rma_breakpoint_m(height_m, fc_ghz, ut_height_m)
-    rise = building_m**1.72
+    rise: float = building_m**1.72
+    steeper, intercept, linear = min(0.03 * rise, 10), min(0.044 * rise, 14.77), 0.002 * log10(building_m)
 
     def near(d: Tensor) -> Tensor:
-        free: Tensor = 20 * torch.log10(40 * pi * d * fc_ghz / 3)
-        return free + min(0.03 * rise, 10) * torch.log10(d) - min(0.044 * rise, 14.77) + 0.002 * log10(building_m) * d
+        lg = torch.log10(d)
+        free = 20 * (lg + torch.log10(40 * pi * fc_ghz / 3))
+        return free + lg * steeper - intercept + d * linear
 
     return torch.where(d2d_m <= corner, near(d3d), near(corner) + 40 * torch.log10(d3d / corner))
 

@@ -8,11 +8,14 @@ from twin_core.environment import LEAD_DB, Environment, knot_weights
 from twin_core.flow.busy import BusyCurve
 from twin_core.network import Network
 from twin_core.radio.handover import Attachment
+from twin_core.radio.interference import Interference
 from twin_core.radio.link import efficiency
 from twin_core.settings import PhysicsSettings
 
 Tensor = torch.Tensor
 
+# Of many configurations, among so many cells that are the loudest in the first the strongest interferer is sought.
+_LOUDEST = 6
 # Lead beyond which users are where they are whatever handover does.
 _BORDER_DB = 3.0
 
@@ -22,28 +25,31 @@ class Links:
     """Everything about a network at rest that does not depend on its load. Powers are relative to noise.
 
     Links stand in the order of their cells. Quantities of links are [E, N], N being all scenarios and periods in one
-    axis: what belongs to one link lies together in memory.
+    axis: what belongs to one link lies together in memory. Where several configurations share the gains, N is theirs,
+    and what is [E, 1] of one configuration is [E, N].
 
     Attributes
     ----------
     signal
-        [E] linear signal-to-noise ratio.
+        [E, 1 | N] linear signal-to-noise ratio.
     interference
-        [E, C] linear interference-to-noise ratio that each other cell at full load adds, the strongest left out.
+        What all other cells add at full load; of one configuration without the strongest.
     strongest
-        [E] that of the strongest interferer.
+        [E, 1 | N] that of the strongest interferer.
     strongest_cell
-        [E] which cell that is; the link's own cell where there is none.
+        [E, 1 | N] which cell that is; the link's own cell where there is none.
+    sending
+        [C, N] power of each cell relative to that for which interference stands; None where it is that.
     kbps_per_efficiency
         [E] what the serving cell's carrier delivers per bit/s/Hz.
     of_pixel, of_cell
         [E] ends of each link.
     share
-        [E] of the pixel's users that are on this link, coverage counted in.
+        [E, 1 | N] of the pixel's users that are on this link, coverage counted in.
+    lost
+        [E, 1 | N] of the pixel's users that would be on this link but find no coverage.
     links_of_cell
         [C] how many links each cell has.
-    lost
-        [P, C] share of the pixel's users that would be on this cell but find no coverage.
     spread_db
         Standard deviation of the SINR of a link's users.
     busy
@@ -51,21 +57,46 @@ class Links:
     """
 
     signal: Tensor
-    interference: Tensor
+    interference: Interference
     strongest: Tensor
     strongest_cell: Tensor
+    sending: Tensor | None
     kbps_per_efficiency: Tensor
     of_pixel: Tensor
     of_cell: Tensor
     share: Tensor
-    links_of_cell: Tensor
     lost: Tensor
+    links_of_cell: Tensor
     spread_db: float
     busy: BusyCurve
 
+    def __len__(self) -> int:
+        """E."""
+        return len(self.of_cell)
+
     def on_links(self, per_pixel: Tensor) -> Tensor:
         """[E, N] what of a pixel quantity ([N, P], a sum over users) is on each link."""
-        return per_pixel.T.index_select(0, self.of_pixel) * self.share[:, None]
+        return per_pixel.T.index_select(0, self.of_pixel) * self.share
+
+    def without_coverage(self, per_pixel: Tensor) -> Tensor:
+        """[N, C] what of a pixel quantity ([N, P]) finds no coverage, at the cell that would serve it."""
+        return self.per_cell(per_pixel.T.index_select(0, self.of_pixel) * self.lost)
+
+    def _disturbed(self, load: Tensor) -> tuple[Tensor, Tensor]:
+        """[E, N] noise and interference but for the strongest, and how much of the time the strongest sends."""
+        by_cell = load.T.contiguous()
+        if self.sending is None:
+            return self.interference.at(by_cell).add_(1), by_cell.index_select(0, self.strongest_cell[:, 0])
+        busy = by_cell.gather(0, self.strongest_cell)
+        others = self.interference.at(by_cell.mul_(self.sending))
+        return others.addcmul_(self.strongest, busy, value=-1).clamp_min_(0).add_(1), busy
+
+    def sinr(self, load: Tensor) -> Tensor:
+        """[E, N] linear mean SINR when cells are loaded so ([N, C] in 0..1)."""
+        if self.sending is not None:
+            return self.signal / self.interference.at(load.T * self.sending).add_(1)
+        others, busy = self._disturbed(load)
+        return self.signal / others.addcmul_(self.strongest, busy)
 
     def full_rate_kbps(self, load: Tensor) -> Tensor:
         """[E, N] what a link would deliver with all resource blocks when cells are loaded so ([N, C] in 0..1).
@@ -74,12 +105,9 @@ class Links:
         many enough to be seen at their mean. Taking the strongest at its mean as well would understate efficiency at
         medium load, since efficiency is convex in interference.
         """
-        by_cell = load.T.contiguous()
-        others = (self.interference @ by_cell).add_(1)
-        busy = by_cell.index_select(0, self.strongest_cell)
-        signal = self.signal[:, None]
-        quiet = efficiency(signal / others, self.spread_db)
-        disturbed = efficiency(signal / others.add_(self.strongest[:, None]), self.spread_db)
+        others, busy = self._disturbed(load)
+        quiet = efficiency(self.signal / others, self.spread_db)
+        disturbed = efficiency(self.signal / others.add_(self.strongest), self.spread_db)
         return torch.lerp(quiet, disturbed, busy).mul_(self.kbps_per_efficiency[:, None])
 
     def per_cell(self, per_link: Tensor) -> Tensor:
@@ -94,14 +122,14 @@ class Links:
 
 
 def uplift_db(environment: Environment, attachment: Attachment) -> Tensor:
-    """[E] by how much the users of a link hear its cell better than their pixel does.
+    """[E] or [E, N] by how much the users of a link hear its cell better than their pixel does.
 
     Near a border it is selection: whom a weaker cell serves is who hears it better, whatever made it weaker; so the
     present lead counts. Far from it, it is the map's own error, which a change of power or tilt leaves as it is:
     there the usual lead counts, so that a decibel of power is a decibel of SINR.
     """
     near = attachment.lead_db.clamp_max(_BORDER_DB)
-    change = knot_weights(near, LEAD_DB) - knot_weights(torch.full_like(near[:1], _BORDER_DB), LEAD_DB)
+    change = knot_weights(near, LEAD_DB) - knot_weights(near.new_tensor(_BORDER_DB), LEAD_DB)
     far = knot_weights(attachment.usual_lead_db.clamp_min(_BORDER_DB), LEAD_DB)
     return (change + far) @ environment.uplift_db
 
@@ -115,6 +143,7 @@ def links_of(
     settings: PhysicsSettings,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = "cpu",
+    power_db: Tensor | None = None,
 ) -> Links:
     """Prepare the links of an attachment.
 
@@ -127,23 +156,37 @@ def links_of(
     rsrp
         [P, C] dBm.
     attachment
-        From `handover.attach`.
+        From `handover.attach`, or `handover.attach_many`.
     on_air
-        [C] which cells transmit.
+        [C] which cells transmit in any configuration.
     settings
         Noise of the users' receivers.
     dtype, device
         Where and in which precision the load is to be solved.
+    power_db
+        [C, N] power of each configuration against that of `rsrp`, -inf of cells off the air; none with a single one.
     """
     pixel, cell = attachment.pixel, attachment.cell
     noise = network.thermal_noise_dbm[cell] + settings.noise_figure_db
-    signal = 10 ** ((rsrp[pixel, cell] + uplift_db(environment, attachment) - noise) / 10)
+    signal = 10 ** ((rsrp[pixel, cell] - noise) / 10)[:, None]
+    if bool(environment.uplift_db.any()):
+        signal = signal * 10 ** (_columns(uplift_db(environment, attachment)) / 10)
     cells = torch.arange(len(network.cells))
     disturbs = network.co_channel[cell] & on_air & (cells != cell[:, None])
     interference = torch.where(disturbs, 10 ** ((rsrp[pixel] - noise[:, None]) / 10), 0.0)
-    strongest = interference.max(dim=1)
-    interference.scatter_(1, strongest.indices[:, None], 0.0)
-    lost = attachment.dense(len(cells)) * (1 - attachment.covered[:, None])
+    if power_db is None:
+        top = interference.topk(1, dim=1)
+        strongest, strongest_cell = top.values, torch.where(top.values > 0, top.indices, cell[:, None])
+        interference.scatter_(1, top.indices, 0.0)
+        sending = None
+    else:
+        sending = 10 ** (power_db / 10)
+        signal = signal.to(dtype) * sending[cell].to(dtype)
+        top = interference.topk(min(_LOUDEST, len(network.cells)), dim=1)
+        found = (top.values.to(dtype)[:, :, None] * sending.to(dtype)[top.indices]).max(dim=1)
+        strongest = found.values
+        strongest_cell = torch.where(strongest > 0, top.indices.gather(1, found.indices), cell[:, None])
+    share, covered = _columns(attachment.share), _columns(attachment.covered)[pixel]
     rate = network.kbps_per_efficiency[cell] * environment.capacity_gain[cell]
 
     def there(t: Tensor) -> Tensor:
@@ -151,15 +194,21 @@ def links_of(
 
     return Links(
         signal=there(signal),
-        interference=there(interference),
-        strongest=there(strongest.values),
-        strongest_cell=torch.where(strongest.values > 0, strongest.indices, cell).to(device),
+        interference=Interference.of(interference, settings.interferers).to(device, dtype),
+        strongest=there(strongest),
+        strongest_cell=strongest_cell.to(device),
+        sending=None if sending is None else there(sending),
         kbps_per_efficiency=there(rate),
         of_pixel=pixel.to(device),
         of_cell=cell.to(device),
-        share=there(attachment.share * attachment.covered[pixel]),
+        share=there(share * covered),
+        lost=there(share * (1 - covered)),
         links_of_cell=torch.bincount(cell, minlength=len(network.cells)).to(device),
-        lost=there(lost),
         spread_db=environment.spread_db,
         busy=BusyCurve.of(environment.busy_log, dtype, device),
     )
+
+
+def _columns(quantity: Tensor) -> Tensor:
+    """[E, 1] of one configuration, [E, N] of many."""
+    return quantity if quantity.dim() == 2 else quantity[:, None]
