@@ -12,7 +12,7 @@ from twin_core.exceptions import EmptyNetwork, InvalidSurvey, UnknownObject
 from twin_core.grid import Grid, Places
 from twin_core.radio.antenna import Directions, Panels, directions, gain_dbi
 from twin_core.radio.layout import Layout
-from twin_core.radio.link import OVERHEAD
+from twin_core.radio.overhead import Overhead
 from twin_core.radio.path_loss import expected_loss_db, scenario_of
 
 MAX_NEIGHBOURS = 8
@@ -20,6 +20,8 @@ MAX_NEIGHBOURS = 8
 _BORDER_DB = 6.0
 # Down-tilt of an antenna about which nothing is known (assumption: common for 25 m masts at 500 m).
 DEFAULT_TILT_DEG = 6.0
+# What cells send besides data: no lever, and what a network does otherwise goes into fitted capacity.
+_OVERHEAD = Overhead()
 # Where an attribute stands in a configuration's tensor: at a cell, or at a serving cell and a neighbour.
 Place = int | tuple[int, int]
 
@@ -154,7 +156,7 @@ class Network:
     @cached_property
     def kbps_per_efficiency(self) -> torch.Tensor:
         """[C] what the whole carrier delivers per bit/s/Hz of spectral efficiency, kbit/s."""
-        return self.prbs * 12 * self.scs_khz * (1 - OVERHEAD)
+        return self.prbs * 12 * self.scs_khz * _OVERHEAD.data_share(self.prbs, self.scs_khz)
 
     @cached_property
     def subcarriers_db(self) -> torch.Tensor:

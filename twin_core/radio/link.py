@@ -24,7 +24,6 @@ from twin_core.radio.mcs import CQI, LinkAdaptation
 CQI_EFFICIENCY = (0.0, *CQI.efficiency)
 SHANNON_SHARE = 0.6
 FADING_DB = 2.0  # what fading leaves of itself after scheduling and retransmission (assumption; the level is fitted)
-OVERHEAD = 0.14  # of resource elements, downlink below 6 GHz, TS 38.306 4.1.2
 # The table has 8 nodes an octave of SINR, so that a float's own exponent and first mantissa bits say where to look.
 _LOW_OCTAVE, _HIGH_OCTAVE, _NODE_BITS = -8, 13, 3
 _FINE_DB = np.arange(-50.0, 60.0, 0.1)
