@@ -1,23 +1,48 @@
-"""Energy of a cell: relative power of TR 38.864 scaled to watts.
+"""Watts of a cell: asleep, idle, and by load, as telemetry fits them, on a prior from TR 38.864.
 
-TR 38.864 5.1 category 1 set 1 gives power relative to deep sleep: 1 deep sleep, 25 light sleep, 55 micro sleep,
-280 downlink active at the reference configuration. Watts are an assumption: one unit is 2.5 W, so that a sector
-that sends all the time at rated power takes 700 W and an idle one 137.5 W. Per network and managed element the
-numbers are fitted to PEE.AvgPower as it comes.
+TR 38.864 gives power relative to deep sleep (`twin_core.flow.sleep_states`). Watts are an assumption: one unit of
+category 1, set 1 is 2.5 W, so that a sector that sends all the time at rated power takes 700 W, an idle one 137.5 W in
+micro sleep, and a locked one 62.5 W in light sleep, from which it is back within milliseconds. Per network and managed
+element the numbers are fitted to PEE.AvgPower as it comes.
 """
 
 from dataclasses import dataclass
 
 import torch
 
-DEEP_SLEEP, LIGHT_SLEEP, MICRO_SLEEP, DOWNLINK = 1.0, 25.0, 55.0, 280.0
+from twin_core.flow.sleep_states import CATEGORY_1, BaseStation, Sleep
+
 WATT_PER_UNIT = 2.5
-# What a locked cell, an idle cell and full load at rated power take before any telemetry, W.
-PRIOR_WATTS = (
-    LIGHT_SLEEP * WATT_PER_UNIT,
-    MICRO_SLEEP * WATT_PER_UNIT,
-    (DOWNLINK - MICRO_SLEEP) * WATT_PER_UNIT,
-)
+# As which base station a cell is taken before any telemetry, and how it sleeps when it is locked.
+STATION, LOCKED = CATEGORY_1[0], Sleep.LIGHT
+
+
+def prior_watts(station: BaseStation = STATION, watt_per_unit: float = WATT_PER_UNIT) -> tuple[float, float, float]:
+    """What a locked cell, an idle cell and full load at rated power (added to idle) take, W.
+
+    Examples
+    --------
+    >>> prior_watts()
+    (62.5, 137.5, 562.5)
+    """
+    asleep, idle = station.sleep[LOCKED], station.static
+    return asleep * watt_per_unit, idle * watt_per_unit, (station.downlink - idle) * watt_per_unit
+
+
+PRIOR_WATTS = prior_watts()
+
+
+def transition_energy_j(
+    station: BaseStation = STATION, watt_per_unit: float = WATT_PER_UNIT, sleep: Sleep = LOCKED
+) -> float:
+    """What switching a cell off and on again costs beside its power meanwhile, J.
+
+    Examples
+    --------
+    >>> transition_energy_j(), transition_energy_j(sleep=Sleep.DEEP)
+    (0.225, 2.5)
+    """
+    return station.transition_energy[sleep] * watt_per_unit / 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +61,25 @@ class PowerModel:
     element_factor: torch.Tensor
 
 
-def dynamic_share(tx_power_dbm: torch.Tensor, rated_dbm: torch.Tensor) -> torch.Tensor:
-    """[C] part of the dynamic power that a cell takes at this transmit power, linear (TR 38.864 5.1)."""
+def dynamic_share(tx_power_dbm: torch.Tensor, rated_dbm: torch.Tensor, fixed_part: float = 0.0) -> torch.Tensor:
+    """[C] part of the power added by load that a cell takes at this transmit power.
+
+    Parameters
+    ----------
+    tx_power_dbm, rated_dbm
+        [C].
+    fixed_part
+        What sending takes whatever its power: A of TR 38.864 5.1, there 0.4 (`sleep_states.FIXED_PART`). 0 is an
+        amplifier alone, the part that a lever of power acts on.
+
+    Examples
+    --------
+    >>> half = torch.tensor([46.0]), torch.tensor([49.0103])
+    >>> [round(float(dynamic_share(*half, fixed)), 2) for fixed in (0.0, 0.4)]
+    [0.5, 0.7]
+    """
     ratio: torch.Tensor = 10 ** ((tx_power_dbm - rated_dbm) / 10)
-    return ratio
+    return fixed_part + (1 - fixed_part) * ratio
 
 
 def cell_power_w(
