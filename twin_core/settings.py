@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from twin_core.exceptions import InvalidSettings
+from twin_core.flow.mobility_settings import MobilitySettings
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ class TwinSettings:
         Whether telemetry fits the environment; without it the twin only follows configuration and outages.
     roll_out_dtype
         float32 or float64, the precision of roll-outs; the state is always fitted in float64.
+    mobility
+        Movement, event A3 and failures behind the handover counters of `twin_core.reporting`.
     """
 
     calibrate: bool = True
@@ -123,6 +126,7 @@ class TwinSettings:
     physics: PhysicsSettings = field(default_factory=PhysicsSettings)
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     fidelity: FidelitySettings = field(default_factory=FidelitySettings)
+    mobility: MobilitySettings = field(default_factory=MobilitySettings)
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense."""
@@ -144,6 +148,7 @@ class TwinSettings:
             "physics": vars(self.physics),
             "calibration": vars(self.calibration),
             "fidelity": {**vars(self.fidelity), "gates": [list(g) for g in self.fidelity.gates]},
+            "mobility": vars(self.mobility),
         }
 
     @classmethod
@@ -163,6 +168,7 @@ class TwinSettings:
             physics=PhysicsSettings(**value["physics"]),
             calibration=CalibrationSettings(**value["calibration"]),
             fidelity=FidelitySettings(**fidelity),
+            mobility=MobilitySettings(**value.get("mobility", {})),
         )
 
 

@@ -1,7 +1,7 @@
 """How users move, when they are handed over, and when links fail, for `twin_core.flow.mobility`."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from twin_core.exceptions import InvalidSettings
 
@@ -15,6 +15,7 @@ _ZERO_TOO = (
     "time_to_trigger_s",
     "filter_k",
     "shadow_db",
+    "unmapped_db",
     "site_correlation",
     "sector_correlation",
     "measurement_noise_db",
@@ -40,7 +41,10 @@ class MobilitySettings:
     filter_k, sample_s
         filterCoefficient of the L3 filter, by default fc4, and its samples' period, 200 ms (TS 38.331 5.5.3.2).
     shadow_db, decorrelation_m
-        What RSRP fluctuates on the way about the map: TR 38.901 UMa NLOS. Less where the map knows shadowing.
+        What RSRP fluctuates on the way about the map: TR 38.901 UMa NLOS.
+    unmapped_db
+        What of shadow_db is left where the map was learned from measurements: `on_a_learned_map`. Default (assumption):
+        about the RMSE that twins of RSRP are published with.
     site_correlation, sector_correlation
         Of shadowing between sites (0.5 in TR 36.814 A.2.1.1), between sectors of a site (1).
     measurement_noise_db
@@ -72,6 +76,7 @@ class MobilitySettings:
     sample_s: float = 0.2
     shadow_db: float = 6.0
     decorrelation_m: float = 50.0
+    unmapped_db: float = 3.0
     site_correlation: float = 0.5
     sector_correlation: float = 1.0
     measurement_noise_db: float = 1.0
@@ -97,6 +102,17 @@ class MobilitySettings:
                 raise InvalidSettings(f"MobilitySettings.{f.name} is {value:g}; give a share between 0 and 1")
         if self.contenders < 2:
             raise InvalidSettings("MobilitySettings.contenders is 1; a handover needs at least 2 cells")
+
+    @property
+    def on_a_learned_map(self) -> "MobilitySettings":
+        """The same on a map that holds shadowing: no more than unmapped_db of it is left.
+
+        Examples
+        --------
+        >>> MobilitySettings().on_a_learned_map.shadow_db
+        3.0
+        """
+        return replace(self, shadow_db=min(self.shadow_db, self.unmapped_db))
 
     @property
     def forget(self) -> float:
