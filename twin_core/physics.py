@@ -128,7 +128,7 @@ class Physics:
             raise InvalidConfiguration("no configuration to prepare; give at least one")
         first = configurations[0]
         for other in configurations[1:]:
-            if not (torch.equal(other.tilt_deg, first.tilt_deg) and torch.equal(other.azimuth_deg, first.azimuth_deg)):
+            if not (_same(other.tilt_deg, first.tilt_deg) and _same(other.azimuth_deg, first.azimuth_deg)):
                 raise InvalidConfiguration(
                     "configurations that differ in tilt or azimuth have other gains; prepare them apart, by Physics.of"
                 )
@@ -137,7 +137,7 @@ class Physics:
         power = torch.stack([c.tx_power_dbm for c in configurations])
         on_air = torch.stack([c.active for c in configurations]) & environment.in_service
         power_db = torch.where(on_air, power - first.tx_power_dbm, -torch.inf).T
-        biased = any(bool(c.cio_db.any()) for c in configurations)
+        biased = any(bool(cio.any()) for cio in {id(c.cio_db): c.cio_db for c in configurations}.values())
         cio = torch.stack([c.cio_db for c in configurations]) if biased else None
         usual = (rsrp if usual_rsrp is None else usual_rsrp) if bool(environment.uplift_db.any()) else None
         attachment = attach_many(rsrp, power_db, cio, environment.softness_db, settings.physics, usual, dtype)
@@ -155,3 +155,8 @@ class Physics:
     def kpis(self, loads: Loads, demand_kbps: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
         """[..., T, M, C] and [..., T, M] of a solution."""
         return cell_kpis(self.cells, self.links, loads, demand_kbps, users, self.on_air.to(demand_kbps.device))
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two levers are equal; mostly they are one object."""
+    return one is other or torch.equal(one, other)

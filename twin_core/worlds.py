@@ -9,7 +9,7 @@ import torch
 from twin_core.configuration import Configuration
 from twin_core.exceptions import InvalidConfiguration, InvalidScenarios
 from twin_core.physics import Physics
-from twin_core.radio.coverage import rsrp_dbm
+from twin_core.radio.coverage import moved_rsrp
 from twin_core.scenarios import Scenarios
 from twin_core.twin import Twin
 
@@ -58,12 +58,6 @@ class Ground:
         """On the device and in the precision of the solution."""
         return tensor.to(device=self.device, dtype=self.dtype).contiguous()
 
-    @cached_property
-    def _correction_db(self) -> Tensor:
-        """[P, C] measured minus expected RSRP: the same under every configuration."""
-        twin, fit = self.twin, self.twin.settings.calibration
-        return twin.environment.correction_db(twin.network, fit.shadow_length_m, fit.shadow_prior_weight)
-
     def check(self, configuration: Configuration) -> None:
         """Refuse a configuration of another network.
 
@@ -81,10 +75,7 @@ class Ground:
 
     def rsrp(self, configuration: Configuration) -> Tensor:
         """[P, C] dBm under a configuration, without perturbation."""
-        usual = self.twin.configuration
-        if all(torch.equal(getattr(configuration, name), getattr(usual, name)) for name in _RADIO):
-            return self.twin.rsrp_dbm
-        return rsrp_dbm(self.twin.network, configuration, self._correction_db)
+        return moved_rsrp(self.twin.network, self.twin.rsrp_dbm, self.twin.configuration, configuration)
 
     def on_air(self, configuration: Configuration, up: Tensor) -> Tensor:
         """[..., C] cells that transmit while those of a scenario are up ([..., C])."""

@@ -1,12 +1,13 @@
 """`twinloop bench NAME`."""
 
 import importlib
+import inspect
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from infra.cli.errors import reports_errors, stdout
+from infra.cli.errors import reports_errors, stderr, stdout
 from infra.cli.options import Json, print_json
 
 # infra/benches/<name>.py offers run(quick=…) -> BenchResult.
@@ -17,6 +18,7 @@ BENCHES: dict[str, str] = {
     "anomalies": "anomaly scores: cells with injected faults against a usual day",
     "conflicts": "implicit conflicts found in the twin, against what the live network does",
     "slices": "what the twin says of other slice ratios, against forks of the live network",
+    "rollout": "the engine: SINR steps and full steps beside CRRM, mobile-env and bare torch",
     "network": "how much faster than real time the reference network runs",
 }
 
@@ -25,12 +27,18 @@ BENCHES: dict[str, str] = {
 def bench(
     name: Annotated[str, typer.Argument(help="; ".join(f"{k}: {v}" for k, v in BENCHES.items()))],
     quick: Annotated[bool, typer.Option("--quick", help="Show that it works; measures little.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, or cuda for the bench of the engine.")] = "cpu",
     as_json: Json = False,
 ) -> None:
     """Measure, and hold the figures against their goals."""
     if name not in BENCHES:
         raise typer.BadParameter(f"no bench {name!r}; benches are {', '.join(BENCHES)}")
-    result = importlib.import_module(f"infra.benches.{name}").run(quick=quick)
+    run = importlib.import_module(f"infra.benches.{name}").run
+    offered = inspect.signature(run).parameters
+    if device != "cpu" and "device" not in offered:
+        raise typer.BadParameter(f"bench {name} runs on the CPU alone; leave --device out")
+    options = {"device": device, "tell": stderr.print}
+    result = run(quick=quick, **{k: v for k, v in options.items() if k in offered})
     if as_json:
         print_json(result.model_dump(mode="json"))
         return

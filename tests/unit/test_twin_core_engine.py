@@ -14,6 +14,7 @@ from twin_core.layouts import hexagonal
 from twin_core.network import Network
 from twin_core.physics import Physics
 from twin_core.radio.antenna import gain_dbi
+from twin_core.radio.coverage import moved_rsrp
 from twin_core.radio.drop import DropSettings, drop
 from twin_core.radio.interference import Interference
 from twin_core.radio.position_gains import PositionGains
@@ -89,6 +90,29 @@ def test_learned_uplift_holds_in_many_configurations_as_in_one() -> None:
     one = Physics.of(NETWORK, learned, varied[2], SETTINGS, usual_rsrp=usual)
     alone, _ = _kpis(one, learned.demand_kbps[None], learned.users[None])
     assert torch.allclose(cells[2].nan_to_num(), alone.nan_to_num(), rtol=1e-4, atol=1e-3)
+
+
+def test_a_changed_antenna_alone_is_found_anew() -> None:
+    base = Configuration.default(NETWORK)
+    tilt, power, turned = base.tilt_deg.clone(), base.tx_power_dbm.clone(), base.azimuth_deg.clone()
+    tilt[3], power[5], turned[7] = 11.0, power[5] - 4, -15.0
+    other = replace(base, tilt_deg=tilt, tx_power_dbm=power, azimuth_deg=turned)
+    before, after = (Physics.of(NETWORK, ENVIRONMENT, c, SETTINGS).rsrp for c in (base, other))
+    assert torch.allclose(moved_rsrp(NETWORK, before, base, other), after, rtol=0, atol=1e-9)
+    assert moved_rsrp(NETWORK, before, base, replace(base)) is before
+
+
+def test_sinr_under_other_powers_with_attachment_held_follows_from_links() -> None:
+    base = Configuration.default(NETWORK)
+    random = _random(9)
+    load, power = (0.1 + 0.8 * torch.rand(6, CELLS, generator=random, dtype=torch.float64) for _ in range(2))
+    one = Physics.of(NETWORK, ENVIRONMENT, base, SETTINGS).links
+    many = Physics.of_many(NETWORK, ENVIRONMENT, [base], SETTINGS).links
+    gain, noise = one.sinr(torch.zeros(1, CELLS, dtype=torch.float64)), one.sinr(load, power)
+    assert torch.allclose(noise, many.sinr(load, power), rtol=1e-9)
+    # Twice the power at half the load disturbs as before, and is heard twice as well.
+    assert torch.allclose(one.sinr(load / 2, 2 * power), 2 * noise, rtol=1e-9)
+    assert torch.allclose(one.sinr(torch.zeros_like(load), power), gain * power.T[one.of_cell], rtol=1e-9)
 
 
 def test_beams_that_look_elsewhere_cannot_share_gains() -> None:

@@ -46,6 +46,10 @@ class Panels:
         """Of numbers of elements by cell."""
         return cls(torch.tensor(rows, dtype=torch.float64), torch.tensor(columns, dtype=torch.float64))
 
+    def of_cells(self, which: Tensor) -> "Panels":
+        """Those of some cells, by index or mask."""
+        return Panels(self.rows[which], self.columns[which])
+
 
 @dataclass(frozen=True, eq=False)
 class Directions:
@@ -61,6 +65,10 @@ class Directions:
 
     cos_zenith: Tensor
     azimuth_deg: Tensor
+
+    def of(self, which: Tensor) -> "Directions":
+        """As seen by some cells, by index or mask."""
+        return Directions(self.cos_zenith[:, which], self.azimuth_deg[:, which])
 
 
 def directions(

@@ -144,40 +144,48 @@ def attach_many(
     """
     shift = None if cio_db is None else (cio_db - cio_db.transpose(1, 2)) / 2
     window = -math.log(_SMALLEST_SHARE) * softness_db + (0.0 if shift is None else 2 * float(shift.abs().max()))
-    possible = rsrp + power_db.amax(dim=1)
-    sure = (rsrp + power_db.amin(dim=1)).amax(dim=1)
-    rivals = (possible >= sure[:, None] - window).sum(dim=1)
-    count = int(rivals.amax().clamp(2, rsrp.shape[1])) if rsrp.shape[1] > 1 else 1
-    top = possible.topk(count, dim=1).indices
+    level = rsrp.to(dtype)
     power = power_db.to(dtype)
-    base = rsrp.gather(1, top).to(dtype)
-    first = base[:, :1] + power[top[:, 0]]  # [P, N], of the likeliest cell
+    possible = level + power.amax(dim=1)
+    sure = (level + power.amin(dim=1)).amax(dim=1)
+    rivals = (possible >= sure[:, None] - window).sum(dim=1)
+    count = min(max(2, int(rivals.amax())), rsrp.shape[1])
+    top = possible.topk(count, dim=1).indices
+    base = level.gather(1, top)
+    first = base[:, :1] + power.index_select(0, top[:, 0])  # [P, N], of the likeliest cell
     contested = rivals > 1
-    level = base[contested][:, :, None] + power[top[contested]]  # [P', K, N]
-    if level.numel():
-        best = level.max(dim=1)
+    # Pixels with one cell alone first, then those that several may serve.
+    cells = top[contested]
+    margin = base[contested][:, :, None] + power[cells]  # [P', K, N]
+    if len(margin):
+        best = margin.max(dim=1)
         first[contested] = best.values
+        if shift is not None:
+            leader = cells.gather(1, best.indices)  # [P', N]
+            rows = torch.arange(power.shape[1])
+            margin = margin + shift.to(dtype)[rows, leader[:, None, :], cells[:, :, None]]
     covered = torch.sigmoid((first - settings.coverage_dbm) / _COVERAGE_SOFTNESS_DB)
-    margin = level
-    if shift is not None:
-        cells = top[contested]
-        leader = cells.gather(1, best.indices)  # [P', N]
-        rows = torch.arange(power_db.shape[1])
-        margin = level + shift.to(dtype)[rows, leader[:, None, :], cells[:, :, None]]
-    share = torch.zeros(*top.shape, power_db.shape[1], dtype=dtype)
-    share[:, 0] = 1.0
-    share[contested] = _shares(margin, softness_db, settings.candidates)
-    share.mul_(first.isfinite()[:, None])  # with all of its cells off the air a pixel is served by none
-    kept = (share > 0).any(dim=2)
-    order = torch.argsort(top[kept], stable=True)
+    lone = torch.nonzero(~contested)[:, 0]
+    shared = _shares(margin, softness_db, settings.candidates)
+    kept = (shared > 0).any(dim=2)
+    pixel = torch.cat([lone, torch.nonzero(contested)[:, 0][torch.nonzero(kept)[:, 0]]])
+    cell = torch.cat([top[lone, 0], cells[kept]])
+    # With all of its cells off the air a pixel is served by none.
+    share = torch.cat([first[lone].isfinite().to(dtype), shared[kept]])
+    order = torch.argsort(cell * len(rsrp) + pixel)
     lead = usual = share.new_zeros(())
     if usual_rsrp is not None:
         everywhere = base[:, :, None] + power[top]
         everywhere[contested] = margin
-        lead = _lead_over_others(everywhere)[kept][order]
-        away = usual_rsrp.gather(1, top).to(dtype)[:, :, None] - base[:, :, None] - power[top]
-        usual = _lead_over_others(torch.where(everywhere.isfinite(), everywhere + away, -torch.inf))[kept][order]
-    return Attachment(torch.nonzero(kept)[:, 0][order], top[kept][order], share[kept][order], covered, lead, usual)
+        away = usual_rsrp.to(dtype).gather(1, top)[:, :, None] - base[:, :, None] - power[top]
+        lead, usual = (
+            torch.cat([led[lone, 0], led[contested][kept]])[order]
+            for led in (
+                _lead_over_others(everywhere),
+                _lead_over_others(torch.where(everywhere.isfinite(), everywhere + away, -torch.inf)),
+            )
+        )
+    return Attachment(pixel[order], cell[order], share[order], covered, lead, usual)
 
 
 def _shares(margin: torch.Tensor, softness_db: float, candidates: int) -> torch.Tensor:
@@ -188,9 +196,9 @@ def _shares(margin: torch.Tensor, softness_db: float, candidates: int) -> torch.
         some = margin[crowded]
         last = some.topk(candidates, dim=1).values[:, -1:]
         margin[crowded] = torch.where(some >= last, some, -torch.inf)
-    share = torch.softmax(margin / softness_db, dim=1)
+    share = torch.softmax(margin / softness_db, dim=1).nan_to_num_(0.0)
     share.mul_(share >= _SMALLEST_SHARE)
-    return share.div_(share.sum(dim=1, keepdim=True).clamp_min(1e-30))
+    return share.div_(share.sum(dim=1, keepdim=True).clamp_min_(1e-30))
 
 
 def _lead_over_others(margins: torch.Tensor) -> torch.Tensor:

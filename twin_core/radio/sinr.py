@@ -91,12 +91,25 @@ class Links:
         others = self.interference.at(by_cell.mul_(self.sending))
         return others.addcmul_(self.strongest, busy, value=-1).clamp_min_(0).add_(1), busy
 
-    def sinr(self, load: Tensor) -> Tensor:
-        """[E, N] linear mean SINR when cells are loaded so ([N, C] in 0..1)."""
-        if self.sending is not None:
-            return self.signal / self.interference.at(load.T * self.sending).add_(1)
-        others, busy = self._disturbed(load)
-        return self.signal / others.addcmul_(self.strongest, busy)
+    def sinr(self, load: Tensor, power: Tensor | None = None) -> Tensor:
+        """[E, N] linear mean SINR.
+
+        Parameters
+        ----------
+        load
+            [N, C] in 0..1.
+        power
+            [N, C] linear, relative to that for which the links were prepared, attachment held; 1 where not given.
+        """
+        sent = load if power is None else load * power
+        if self.sending is None:
+            noise = self.interference.at(sent.T.contiguous()).add_(1)
+            noise.addcmul_(self.strongest, sent.T.index_select(0, self.strongest_cell[:, 0]))
+        else:
+            noise = self.interference.at(sent.T * self.sending).add_(1)
+        if power is None:
+            return self.signal / noise
+        return power.T.index_select(0, self.of_cell).mul_(self.signal).div_(noise)
 
     def full_rate_kbps(self, load: Tensor) -> Tensor:
         """[E, N] what a link would deliver with all resource blocks when cells are loaded so ([N, C] in 0..1).
@@ -167,25 +180,28 @@ def links_of(
         [C, N] power of each configuration against that of `rsrp`, -inf of cells off the air; none with a single one.
     """
     pixel, cell = attachment.pixel, attachment.cell
-    noise = network.thermal_noise_dbm[cell] + settings.noise_figure_db
-    signal = 10 ** ((rsrp[pixel, cell] - noise) / 10)[:, None]
+    noise_dbm = network.thermal_noise_dbm + settings.noise_figure_db
+    least = noise_dbm.min()
+    audible = (10 ** ((rsrp - least).to(dtype) / 10)).index_select(0, pixel)  # [E, C] over the least noise
+    more_noise = 10 ** ((least - noise_dbm) / 10).to(dtype)
+    if bool((more_noise != 1).any()):
+        audible.mul_(more_noise[cell, None])
+    signal = audible.gather(1, cell[:, None])
     if bool(environment.uplift_db.any()):
-        signal = signal * 10 ** (_columns(uplift_db(environment, attachment)) / 10)
-    cells = torch.arange(len(network.cells))
-    disturbs = network.co_channel[cell] & on_air & (cells != cell[:, None])
-    interference = torch.where(disturbs, 10 ** ((rsrp[pixel] - noise[:, None]) / 10), 0.0)
+        signal = signal * (10 ** (_columns(uplift_db(environment, attachment)) / 10)).to(dtype)
+    interference = audible.scatter_(1, cell[:, None], 0.0)
+    disturbs = network.co_channel & on_air
+    if not bool(disturbs.all()):
+        interference.mul_(disturbs.to(dtype)[cell])
     if power_db is None:
-        top = interference.topk(1, dim=1)
+        top = interference.max(dim=1, keepdim=True)
         strongest, strongest_cell = top.values, torch.where(top.values > 0, top.indices, cell[:, None])
         interference.scatter_(1, top.indices, 0.0)
         sending = None
     else:
-        sending = 10 ** (power_db / 10)
-        signal = signal.to(dtype) * sending[cell].to(dtype)
-        top = interference.topk(min(_LOUDEST, len(network.cells)), dim=1)
-        found = (top.values.to(dtype)[:, :, None] * sending.to(dtype)[top.indices]).max(dim=1)
-        strongest = found.values
-        strongest_cell = torch.where(strongest > 0, top.indices.gather(1, found.indices), cell[:, None])
+        sending = (10 ** (power_db / 10)).to(dtype)
+        signal = signal * sending.index_select(0, cell)
+        strongest, strongest_cell = _strongest(interference, sending, cell)
     share, covered = _columns(attachment.share), _columns(attachment.covered)[pixel]
     rate = network.kbps_per_efficiency[cell] * environment.capacity_gain[cell]
 
@@ -207,6 +223,24 @@ def links_of(
         spread_db=environment.spread_db,
         busy=BusyCurve.of(environment.busy_log, dtype, device),
     )
+
+
+def _strongest(interference: Tensor, sending: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """[E, N] the strongest interferer of each link in each configuration, and which cell that is.
+
+    Mostly it is the same in all. Where another may outdo it, all of the loudest few are weighed.
+    """
+    top = interference.topk(min(_LOUDEST, interference.shape[1]), dim=1)
+    most, least = (top.values * bound[top.indices] for bound in (sending.amax(dim=1), sending.amin(dim=1)))
+    first = top.indices[:, 0]
+    strongest = top.values[:, :1] * sending.index_select(0, first)
+    which = torch.where(top.values[:, 0] > 0, first, cell)[:, None].repeat(1, sending.shape[1])
+    rivalled = ((most > least.amax(dim=1, keepdim=True)).sum(dim=1) > 1) | (least[:, 0] <= 0)
+    some = top.indices[rivalled]
+    best = (top.values[rivalled][:, :, None] * sending[some]).max(dim=1)
+    strongest[rivalled] = best.values
+    which[rivalled] = torch.where(best.values > 0, some.gather(1, best.indices), cell[rivalled, None])
+    return strongest, which
 
 
 def _columns(quantity: Tensor) -> Tensor:

@@ -1,0 +1,147 @@
+"""How fast the engine steps scenarios, beside its peers and beside bare torch on the same machine in the same run.
+
+A SINR step turns powers and loads into the SINR of every user; a full step turns configurations into KPIs. All run on
+one thread; what each computes is said with each figure.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+import torch
+
+from infra.benches import rollout_engine as engine
+from infra.benches.base import BenchResult, Goal
+from infra.benches.rollout_measure import CASES, Case, Measured
+from infra.benches.rollout_peers import bare_torch, crrm_all_users_moved, crrm_power_only, mobile_env
+
+BATCHES = (1, 64, 1024)
+MIDDLE, LARGE = CASES[1], CASES[2]
+_MIDDLE_BATCH = 64  # at which goals are held
+_COPY_BYTES = 1 << 30
+
+Figures = dict[str, float | int | str]
+
+
+def run(*, quick: bool = False, device: str = "cpu", tell: Callable[[str], None] = lambda _: None) -> BenchResult:
+    """Measure; quick takes the smallest network and hardly repeats.
+
+    Parameters
+    ----------
+    device
+        "cpu" or "cuda".
+    tell
+        Is told of each case as it is done.
+    """
+    began = time.monotonic()
+    seconds = 0.05 if quick else 0.5
+    figures: Figures = {"device": _named(device)}
+    measured: dict[str, Measured] = {}
+    for case in CASES[:1] if quick else CASES:
+        for one in _cases(case, device, seconds, figures, quick):
+            measured[f"{case} {one.name}"] = one
+            tell(f"{case} {one.name}: {one.not_run or f'{one.steps_per_s:,.0f} steps/s'}")
+            _enter(figures, case, one)
+        figures[f"{case} sparsity: SINR error at the 95th percentile, dB"] = engine.sparsity_error_db(case)
+        for cache in (engine.scene, engine.drop):
+            cache.cache_clear()
+    goals = () if quick else tuple(_goals(measured, figures, device))
+    return BenchResult(name="rollout", seconds=time.monotonic() - began, figures=figures, goals=goals)
+
+
+def _cases(case: Case, device: str, seconds: float, figures: Figures, quick: bool) -> Iterator[Measured]:
+    batches = BATCHES[: 2 if quick else None]
+    for batch in batches:
+        yield engine.sinr_step(case, batch, device, seconds)
+        yield engine.sinr_step(case, batch, device, seconds, find=True)
+        measured, full = engine.full_step(case, batch, device, seconds)
+        yield measured
+        if full is not None:
+            mean = sum(full.iterations) / len(full.iterations)
+            figures[f"{case} full step, batch {batch}: load iterations"] = mean
+            figures[f"{case} full step, batch {batch}: microseconds an iteration"] = 1e6 / measured.steps_per_s / mean
+            figures[f"{case} full step, batch {batch}: mean load"] = sum(full.loads) / len(full.loads)
+            figures[f"{case} full step, batch {batch}: all loads converged"] = "yes" if full.converged else "no"
+    yield engine.from_positions(case, device, seconds)
+    if device == "cpu":
+        yield engine.tilt_step(case, seconds)
+        yield crrm_power_only(case, seconds)
+        yield crrm_all_users_moved(case, seconds)
+        yield mobile_env(case, seconds)
+    for batch in batches:
+        for form in ("matmul", "matmul_others"):
+            yield bare_torch(case, batch, device, form, seconds)
+    for form in ("eager", "compiled", "positions", "positions_compiled"):
+        yield bare_torch(case, 1, device, form, seconds)
+
+
+def _enter(figures: Figures, case: Case, one: Measured) -> None:
+    if one.not_run:
+        figures[f"{case} {one.name}"] = f"not run: {one.not_run}"
+        return
+    figures[f"{case} {one.name}, steps/s"] = one.steps_per_s
+    figures[f"{case} {one.name}, ms a call"] = one.milliseconds
+    if one.peak_bytes is not None:
+        figures[f"{case} {one.name}, peak MiB"] = one.peak_bytes / 2**20
+    figures.setdefault(f"computes: {one.name}", one.computes)
+
+
+def _goals(measured: dict[str, Measured], figures: Figures, device: str) -> Iterator[Goal]:
+    def rate(case: Case, name: str) -> float:
+        one = measured.get(f"{case} {name}")
+        return 0.0 if one is None else one.steps_per_s
+
+    step = f"twinloop SINR step, batch {_MIDDLE_BATCH}, {device}"
+    full = f"twinloop full step, batch {_MIDDLE_BATCH}, {device}"
+    ours = rate(MIDDLE, step)
+    bare = max(rate(MIDDLE, f"torch {form}, batch {_MIDDLE_BATCH}, {device}") for form in ("matmul", "matmul_others"))
+    iterations = figures.get(f"{MIDDLE} full step, batch {_MIDDLE_BATCH}: load iterations")
+    if ours and bare:
+        yield Goal(name="SINR step over the bare matrix form", value=ours / bare, op=">=", goal=0.4)
+    if rate(MIDDLE, full) and isinstance(iterations, float):
+        each = ours / rate(MIDDLE, full) / iterations
+        yield Goal(name="full step per load iteration over SINR step", value=each, op="<=", goal=8.0)
+    for name in (step, full):
+        if rate(LARGE, name):
+            growth = rate(MIDDLE, name) / rate(LARGE, name)
+            yield Goal(name=f"growth from 57 to 513 cells: {name}", value=growth, op="<=", goal=12.0)
+    error = figures[f"{LARGE} sparsity: SINR error at the 95th percentile, dB"]
+    yield Goal(name="SINR error of sparsity at 513 cells, dB", value=float(error), op="<", goal=0.1)
+    if device == "cpu":
+        peer = rate(MIDDLE, "CRRM, power only")
+        if peer:
+            yield Goal(name="SINR step over CRRM, power only", value=ours / peer, op=">=", goal=10.0)
+        moved = rate(MIDDLE, "twinloop from positions, cpu")
+        yield Goal(name="from positions, steps/s", value=moved, op=">=", goal=1500.0)
+    else:
+        yield from _bandwidth(measured, figures, device)
+
+
+def _bandwidth(measured: dict[str, Measured], figures: Figures, device: str) -> Iterator[Goal]:
+    """Gains read once a call and results written once, against what the device copies."""
+    copied = _copy_bytes_per_s(device)
+    figures["copy bandwidth, GB/s"] = copied / 1e9
+    batch = BATCHES[-1]
+    one = measured.get(f"{LARGE} twinloop SINR step, batch {batch}, {device}")
+    if one is not None and not one.not_run:
+        reach = min(LARGE.cells, engine.SETTINGS.physics.interferers)
+        moved = 4.0 * LARGE.users * (reach + batch) * one.steps_per_s / batch
+        figures["effective bandwidth, GB/s"] = moved / 1e9
+        yield Goal(name="effective over copy bandwidth", value=moved / copied, op=">=", goal=1 / 3)
+
+
+@lru_cache(maxsize=1)
+def _copy_bytes_per_s(device: str) -> float:
+    source = torch.empty(_COPY_BYTES // 4, device=device)
+    target = torch.empty_like(source)
+    target.copy_(source)
+    torch.cuda.synchronize()
+    began, times = time.perf_counter(), 20
+    for _ in range(times):
+        target.copy_(source)
+    torch.cuda.synchronize()
+    return 2 * _COPY_BYTES * times / (time.perf_counter() - began)
+
+
+def _named(device: str) -> str:
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu, one thread"
