@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import psutil
 import torch
@@ -83,7 +84,7 @@ class Work:
         Size of the arrays that stay from step to step.
     """
 
-    step: Callable[[], object]
+    step: Callable[[], Any]
     held_bytes: int
 
 

@@ -53,10 +53,17 @@ def bare_torch(
         peak_bytes=4.0 * ((_WIDE.get(form, 0) * batch + 2) * links + (4 + 2 * INPUTS) * places + 2 * columns),
         device=device,
     )
-    return measure(plan, lambda: _prepare(case, batch, device, form), seconds)
+    return measure(plan, lambda: prepare(case, batch, device, form), seconds)
 
 
-def _prepare(case: Case, batch: int, device: str, form: Form) -> Work:
+def prepare(case: Case, batch: int, device: str, form: Form) -> Work:
+    """A form ready to step; compiled where that is its name.
+
+    Raises
+    ------
+    NotRun
+        If there is no compiler for it.
+    """
     if "compiled" in form:
         _compiler()
     step, kept, given = parts(drop(case), batch, device, form)
@@ -64,7 +71,7 @@ def _prepare(case: Case, batch: int, device: str, form: Form) -> Work:
     if "compiled" in form:
         torch.compiler.reset()  # it counts the shapes that one function was compiled for, and stops at eight
         step = torch.compile(step, fullgraph=True, dynamic=False)
-        step(*kept, *given[0])  # compiles
+        step(*kept, *given[0])
     tensors = [*kept, *(t for turn in given for t in turn)]
     return Work(lambda: step(*kept, *next(turns)), sum(t.nbytes for t in tensors))
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from schemas.names import short_name
 from twin_core.exceptions import InvalidScenarios, UnknownObject
 from twin_core.kpis import PRB
+from twin_core.radio.best_server import best_server_sinr
 from twin_core.radio.coverage import rsrp_dbm
 from twin_core.twin import Twin
 
@@ -140,11 +141,10 @@ def sinr_map(twin: Twin, load: float | None = None) -> RadioMap:
     network = twin.network
     loads = (twin.predicted[PRB] / 100).clamp(0, 1) if load is None else torch.full_like(network.prbs, load)
     note = "at the load that the twin expects" if load is None else f"at {load:.0%} load"
-    signal, server = _served(twin)
+    server = _served(twin)[1]
     serving = server.nan_to_num(0).long()
-    power = 10 ** (_heard(twin).nan_to_num(-torch.inf) / 10)
+    # Of all cells those on the server's carrier; powers are received ones.
+    heard = 10 ** (_heard(twin).nan_to_num(-torch.inf) / 10) * network.co_channel[serving]
     noise = 10 ** ((network.thermal_noise_dbm + twin.settings.physics.noise_figure_db) / 10)
-    disturbs = network.co_channel.double() * loads
-    disturbs.fill_diagonal_(0)
-    interference = (power * disturbs[serving]).sum(dim=1)
-    return _single(twin, SINR, signal - 10 * torch.log10(interference + noise[serving]), note)
+    sinr = best_server_sinr(heard, torch.ones_like(loads), loads, noise[serving], serving)[1]
+    return _single(twin, SINR, torch.where(server.isnan(), torch.nan, 10 * torch.log10(sinr)), note)
