@@ -16,8 +16,11 @@ Tensor = torch.Tensor
 
 SILENT_DBM = -200.0
 _TINY = 1e-9
-# Pairs are left out that are so many standard deviations from their border, or whose border is taken by third cells.
-_FARTHEST, _LEAST_CLEAR = 6.0, 1e-7
+# Fluctuation in dB below which a border counts as that wide.
+NARROWEST_DB = 0.1
+# Pairs are left out that hold less than this part of what they would in the middle of a border that is theirs alone:
+# 4 standard deviations away, or taken by third cells.
+_LEAST = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +147,10 @@ def borders_of(
     strongest = torch.special.ndtr((lost_at.abs()[..., None] / 2 - third) / _third_width(p)).prod(dim=-1)
     mean, smear = difference - middle, slope * grid.spacing_m / 2
     clear = (alone + alone.transpose(1, 2)) / 2
-    near = mean.abs() < _FARTHEST * torch.sqrt(sigma**2 + smear**2 + p.measurement_noise_db**2) + (up + down).abs()
-    kept = real & near & (clear > _LEAST_CLEAR)
+    # Where both sides trigger at once, users go to and fro all the way between the edges.
+    away = (mean.abs() - ((up + down) / 2).clamp_max(0).abs()).clamp_min(0)
+    width = torch.sqrt(sigma**2 + smear**2).clamp_min(NARROWEST_DB)
+    kept = real & (clear * torch.exp(-((away / width) ** 2) / 2) > _LEAST)
     pixel, first, second = kept.nonzero(as_tuple=True)
     position = torch.cumsum(kept.reshape(-1), 0).view_as(kept) - 1
     return Borders(

@@ -32,7 +32,7 @@ import torch
 
 from twin_core.exceptions import InvalidConfiguration
 from twin_core.flow import crossing
-from twin_core.flow.borders import SILENT_DBM, Borders, borders_of
+from twin_core.flow.borders import NARROWEST_DB, SILENT_DBM, Borders, borders_of
 from twin_core.flow.mobility_settings import MobilitySettings
 from twin_core.grid import Grid
 
@@ -42,7 +42,6 @@ Tensor = torch.Tensor
 _UNSEEN, _UNSEEN_NOISE = 0.784, 0.3
 # Of the wait at the edge, what lies between where a handover leaves D and where the way back is triggered (fitted).
 _RETURN_WAITS = 1.5
-_NARROWEST_DB = 0.1
 # Share of attempts that fails in the target at most: who always fails would try without end.
 _MOST_FAILED = 0.8
 _TINY = 1e-9
@@ -186,7 +185,7 @@ def _movement(settings: MobilitySettings, like: Tensor) -> tuple[Tensor, Tensor,
 def _parts(borders: Borders, users: Tensor, settings: MobilitySettings) -> list[Tensor]:
     """[E, Q] flows, in the order of `Flows`: of those at rest, then of each speed and direction."""
     p, b = settings, borders
-    width = torch.sqrt(b.sigma**2 + b.smear**2).clamp_min(_NARROWEST_DB)
+    width = torch.sqrt(b.sigma**2 + b.smear**2).clamp_min(NARROWEST_DB)
     density = torch.exp(-((b.mean / width) ** 2) / 2) / (math.sqrt(2 * math.pi) * width)
     crowd = users[b.pixel][:, None] * b.clear
     moving = p.moving_share if p.mean_speed_mps > 0 else 0.0

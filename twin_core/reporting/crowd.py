@@ -176,7 +176,7 @@ def percentiles(values: Tensor, weight: Tensor, group: Tensor, groups: int) -> T
     --------
     >>> v, one = torch.arange(101.0).double(), torch.ones(101).double()
     >>> percentiles(v, one, torch.zeros(101).long(), 2).round(decimals=1).tolist()
-    [[4.5, nan], [50.0, nan], [95.5, nan]]
+    [[4.6, nan], [50.0, nan], [95.4, nan]]
     """
     counts = values.isfinite() & (weight > 0)
     v, w, g = values[counts], weight[counts], group[counts]
