@@ -1,4 +1,4 @@
-"""`twinloop twin`: the twin at a moment, and what differs between two."""
+"""`twinloop twin`: the twin at a moment, what it expects of the next period, and what differs between two moments."""
 
 from math import isnan
 from typing import Annotated
@@ -64,3 +64,39 @@ def diff(before: Moment, after: Moment, as_json: Json = False) -> None:
         stdout.print(str(difference), highlight=False, soft_wrap=True)
     if not found:
         stdout.print("nothing differs")
+
+
+@app.command("kpis")
+@reports_errors
+def kpis(
+    when: Annotated[str | None, typer.Option("--at", help="Revision or time; the newest if left out.")] = None,
+    cell: Annotated[
+        list[str] | None, typer.Option(metavar="CELL", help="One cell, by DN or in short (gnb1-1); repeatable.")
+    ] = None,
+    ahead: Annotated[int, typer.Option(min=1, help="How many periods after the revision's.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Show what the twin expects of the next period, under 3GPP's names (TS 28.552): network, cells, slices.
+
+    Users' throughput by percentile, load, radio, transport blocks, handovers, power. What begins with TL. is derived,
+    no standard counter. Cells are shown by their least, median and greatest value, or each where named.
+
+    Examples: twinloop twin kpis; twinloop twin kpis --at 17 --cell gnb1-1 --cell gnb1-2 --json
+    """
+    from infra.rendering.kpis import kpis_json, kpis_page
+    from infra.replaying import twin_at
+    from infra.roles.base import Context
+    from infra.settings import load_settings
+    from schemas.names import short_name
+    from twin_core.reporting.report import report
+
+    twin = twin_at(Context.of(load_settings()), moment(when)).twin
+    names = {short_name(dn): dn for dn in twin.network.cells}
+    cells = [twin.network.cell_index(names.get(name, name)) for name in cell or ()]
+    found = report(twin, ahead=ahead)
+    if as_json:
+        where = {"network_id": twin.network.topology.network_id, "revision": twin.revision, "ahead": ahead}
+        print_json({**where, **kpis_json(found, cells)})
+        return
+    stdout.print(f"expected {ahead} period(s) after revision {twin.revision}", highlight=False)
+    stdout.print(kpis_page(found, cells), highlight=False)

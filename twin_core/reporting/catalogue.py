@@ -35,15 +35,31 @@ class Kpi(NamedTuple):
 
 CELL, ELEMENT = "cell", "managed element"
 _T = "TS 28.552"
-# Of each cell.
-_SUMMED = (
-    "RRU.PrbUsedDl",
-    "RRU.PrbAvailDl",
-    "DRB.PdcpSduVolumeDL",
-    "DRB.MeanActiveUeDl",
-    "RRC.ConnMean",
-    "TB.TotNbrDl",
-    "TB.ErrTotNbrDl",
+# Counters of each cell, in the order in which they are shown.
+_COUNTERS = {
+    "RRU.PrbTotDl": Whole.OWN,
+    "RRU.PrbUsedDl": Whole.SUM,
+    "RRU.PrbAvailDl": Whole.SUM,
+    "DRB.PdcpSduVolumeDL": Whole.SUM,
+    "DRB.UEThpDl": Whole.OWN,
+    "DRB.MeanActiveUeDl": Whole.SUM,
+    "RRC.ConnMean": Whole.SUM,
+    "CARR.MaxTxPwr": Whole.NONE,
+    "CARR.MeanTxPwr": Whole.NONE,
+    "TB.TotNbrDl": Whole.SUM,
+    "TB.ErrTotNbrDl": Whole.SUM,
+    "TL.MeanCqiDl": Whole.USERS,
+}
+_DERIVED = (
+    Kpi("TL.MeanSinrDl", "dB", CELL, Whole.USERS, "derived: mean of decibels over users"),
+    Kpi("TL.MeanSsRsrp", "dBm", CELL, Whole.USERS, "derived from L1M.SS-RSRP"),
+    *(Kpi(f"TL.UEThpDl.P{p}", "kbit/s", CELL, Whole.OWN, f"derived: {p}th percentile of users") for p in PERCENTILES),
+    Kpi(MEAN_THROUGHPUT, "kbit/s", CELL, Whole.OWN, "derived: mean of users, each counting the same"),
+    Kpi("TL.OfferedVolumeDL", "kbit", CELL, Whole.SUM, "derived: what covered and uncovered users ask for"),
+    Kpi("TL.UnservedRatio", "1", CELL, Whole.OWN, "derived: part of TL.OfferedVolumeDL not delivered in its period"),
+    Kpi("TL.UncoveredUsers", "UE", CELL, Whole.SUM, "derived: would be here, but find no coverage"),
+)
+MOBILITY = (
     "MM.HoExeInterReq",
     "MM.HoExeInterSucc",
     "MM.HoExeInterFail",
@@ -53,23 +69,6 @@ _SUMMED = (
     "HO.IntraSys.TooLate",
     "HO.IntraSys.ToWrongCell",
     "TL.HoPingPong",
-)
-MOBILITY = tuple(name for name in _SUMMED if name.startswith(("MM.", "HO.", "TL.Ho")))
-_OTHERS = {
-    "RRU.PrbTotDl": Whole.OWN,
-    "DRB.UEThpDl": Whole.OWN,
-    "CARR.MaxTxPwr": Whole.NONE,
-    "CARR.MeanTxPwr": Whole.NONE,
-    "TL.MeanCqiDl": Whole.USERS,
-}
-_DERIVED = (
-    Kpi("TL.MeanSinrDl", "dB", CELL, Whole.USERS, "derived: mean of decibels over users"),
-    Kpi("TL.MeanSsRsrp", "dBm", CELL, Whole.USERS, "derived from L1M.SS-RSRP"),
-    Kpi("TL.OfferedVolumeDL", "kbit", CELL, Whole.SUM, "derived: what covered and uncovered users ask for"),
-    Kpi("TL.UncoveredUsers", "UE", CELL, Whole.SUM, "derived: would be here, but find no coverage"),
-    Kpi("TL.UnservedRatio", "1", CELL, Whole.OWN, "derived: part of TL.OfferedVolumeDL not delivered in its period"),
-    Kpi(MEAN_THROUGHPUT, "kbit/s", CELL, Whole.OWN, "derived: mean of users, each counting the same"),
-    *(Kpi(f"TL.UEThpDl.P{p}", "kbit/s", CELL, Whole.OWN, f"derived: {p}th percentile of users") for p in PERCENTILES),
 )
 
 
@@ -81,13 +80,13 @@ def _counter(name: str, whole: Whole) -> Kpi:
 BY_CELL: dict[str, Kpi] = {
     k.name: k
     for k in (
-        *(_counter(name, Whole.SUM) for name in _SUMMED),
-        *(_counter(name, whole) for name, whole in _OTHERS.items()),
+        *(_counter(name, whole) for name, whole in _COUNTERS.items()),
         *_DERIVED,
+        *(_counter(name, Whole.SUM) for name in MOBILITY),
     )
 }
 # Of each cell and slice; sub-counters are named by `schemas.counters.sliced`.
-_OF_SLICES = (*SLICED, MEAN_THROUGHPUT, *PERCENTILE_NAMES)
+_OF_SLICES = (*SLICED, *PERCENTILE_NAMES, MEAN_THROUGHPUT)
 BY_SLICE: dict[str, Kpi] = {
     name: (BY_CELL.get(name) or _counter(name, Whole.OWN))._replace(level="cell and slice") for name in _OF_SLICES
 }
