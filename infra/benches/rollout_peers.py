@@ -188,4 +188,6 @@ def _quiet(package: str) -> Iterator[None]:
         with redirect_stdout(io.StringIO()):
             yield
     except ModuleNotFoundError as missing:
-        raise NotRun(f"{package} is not installed", "pip install 'twinloop[bench]'") from missing
+        raise NotRun(
+            f"{package} or what it needs is not installed ({missing})", "pip install 'twinloop[bench]'"
+        ) from missing
