@@ -141,6 +141,12 @@ class TwinRoleSettings(Section):
     adopt_unkeyed: bool = Field(default=True, description="Dead-letter records whose key names no network")
     snapshot_every: int = Field(default=1, ge=1, description="Revisions between snapshots")
     keep_snapshots: int = Field(default=500, ge=2, description="Newest snapshots to keep, beside those of open jobs")
+    gains: Path | None = Field(
+        default=None, description="Map of path gains (.tif, .npz) that a twin begins with, once; see Networks and maps"
+    )
+    buildings: Path | None = Field(
+        default=None, description="GeoJSON of buildings that a twin begins with, once, where gains are unknown"
+    )
     core: TwinSettings = Field(default_factory=TwinSettings, description="Physics, calibration, fidelity gates")
     governance: GovernanceSettings = Field(
         default_factory=GovernanceSettings, description="Which values are possible, and how long to remember"

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from processors.collector import Epoch
 from processors.encoding import pack, unpack
@@ -114,13 +115,15 @@ class TwinSync:
         self.regions = regions = regions_of(topology)
         self.shard = shard_of(topology, region or regions[0])
         self.topology = self.shard.topology
+        # Cells of the network that this region does not hear.
+        self.elsewhere = frozenset(topology.cell_names) - frozenset(self.topology.cell_names)
         scope = scope_of(topology, self.shard) if len(regions) > 1 else None
         self.governance = EpochGovernance(self.topology, serde, governance_settings, scope)
         self._twin_settings = twin_settings
 
-    def initial(self) -> TwinState:
-        """A twin that has seen nothing yet."""
-        return TwinState(Twin.create(self.topology, self._twin_settings), self.governance.initial())
+    def initial(self, survey_db: Tensor | None = None) -> TwinState:
+        """A twin that has seen nothing yet; of the path loss [P, C] that is known beforehand, if any."""
+        return TwinState(Twin.create(self.topology, self._twin_settings, survey_db), self.governance.initial())
 
     def process(self, state: TwinState, batch: Sequence[Epoch]) -> Step[TwinState, Revision, LateEvent]:
         """One revision for each epoch."""

@@ -1,13 +1,13 @@
 """Twins as bytes: safetensors, with everything else as JSON in its header.
 
 The header's one metadata entry, `twinloop`, holds the format version, the values that are no tensors, and the state
-hash. One entry, because safetensors keeps several in no fixed order. What follows from the topology (grid, path loss)
-is not stored.
+hash. One entry, because safetensors keeps several in no fixed order. What follows from the topology (grid, expected
+path loss) is not stored; a survey is, and then the version is another, so that no reader passes over it.
 """
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any
@@ -21,7 +21,7 @@ from safetensors.numpy import save as save_tensors
 from schemas.topology import Topology
 from twin_core.configuration import Configuration
 from twin_core.environment import Environment
-from twin_core.exceptions import SnapshotCorrupt, SnapshotVersion
+from twin_core.exceptions import InvalidSurvey, SnapshotCorrupt, SnapshotVersion
 from twin_core.fidelity import KpiScore
 from twin_core.flow.slices import SliceState
 from twin_core.learned.memory import Memory
@@ -31,8 +31,8 @@ from twin_core.network import Network
 from twin_core.settings import TwinSettings
 
 FORMAT = "twinloop-twin"
-FORMAT_VERSION = 3
-_KEY = "twinloop"
+FORMAT_VERSION, SURVEYED_VERSION = 3, 4
+_KEY, _SURVEY = "twinloop", "network.survey_db"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +62,8 @@ def _arrays(state: State) -> dict[str, np.ndarray[Any, Any]]:
     tensors |= {f"environment.{k}": v for k, v in state.environment.tensors().items()}
     tensors |= {f"memory.{k}": v for k, v in state.memory.tensors().items()}
     tensors |= {f"slices.{k}": v for k, v in state.slices.tensors().items()}
+    if state.network.survey_db is not None:
+        tensors[_SURVEY] = state.network.survey_db
     for model in state.models.values():
         tensors |= {f"{model.NAME}.{k}": v for k, v in model.tensors().items()}
     return {name: np.ascontiguousarray(tensors[name].numpy()) for name in sorted(tensors)}
@@ -107,10 +109,15 @@ def digest(state: State) -> str:
     return _hash(_plain(state), _arrays(state))
 
 
+def _version(names: Collection[str]) -> int:
+    """Of a snapshot with these tensors."""
+    return SURVEYED_VERSION if _SURVEY in names else FORMAT_VERSION
+
+
 def dump(state: State) -> bytes:
     """Write a state."""
     plain, arrays = _plain(state), _arrays(state)
-    header = {"format": FORMAT, "version": FORMAT_VERSION, "state_hash": _hash(plain, arrays), **plain}
+    header = {"format": FORMAT, "version": _version(arrays), "state_hash": _hash(plain, arrays), **plain}
     return save_tensors(arrays, metadata={_KEY: _canonical(header).decode()})
 
 
@@ -126,10 +133,10 @@ def _header(data: bytes) -> dict[str, Any]:
         ) from error
     if not known:
         raise SnapshotCorrupt("this file was not written by a twin; check which snapshot was loaded")
-    if header.get("version") != FORMAT_VERSION:
+    if header.get("version") not in (FORMAT_VERSION, SURVEYED_VERSION):
         raise SnapshotVersion(
-            f"the snapshot has format version {header.get('version')}, this twinloop reads {FORMAT_VERSION}; "
-            "replay the telemetry from its start, or use the twinloop that wrote it"
+            f"the snapshot has format version {header.get('version')}, this twinloop reads {FORMAT_VERSION} and "
+            f"{SURVEYED_VERSION}; replay the telemetry from its start, or use the twinloop that wrote it"
         )
     return dict(header)
 
@@ -147,14 +154,14 @@ def load(data: bytes) -> State:
     header = _header(data)
     try:
         arrays = load_tensors(data)
-        expected = header.pop("state_hash")
-        del header["format"], header["version"]
+        expected, version = header.pop("state_hash"), header.pop("version")
+        del header["format"]
         found = _hash(header, {name: arrays[name] for name in sorted(arrays)})
     except (SafetensorError, KeyError, ValueError) as error:
         raise SnapshotCorrupt(
             f"the snapshot's tensors cannot be read ({error}); restore an older one and replay"
         ) from error
-    if found != expected:
+    if found != expected or version != _version(arrays):
         raise SnapshotCorrupt("the snapshot's content does not match its hash; restore an older one and replay")
     tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
@@ -163,6 +170,11 @@ def load(data: bytes) -> State:
 
     settings = TwinSettings.from_json(header["settings"])
     network = Network.of(Topology.model_validate(header["topology"]), settings.physics.pixels_per_isd)
+    if _SURVEY in tensors:
+        try:
+            network = network.surveyed(tensors[_SURVEY])
+        except InvalidSurvey as error:
+            raise SnapshotCorrupt(f"the snapshot's survey is none: {error}; restore an older one and replay") from error
     scores = {kpi: KpiScore(**_with_nan(score)) for kpi, score in header["fidelity"].items()}
     return State(
         network=network,

@@ -103,8 +103,23 @@ class Twin:
     models: Mapping[str, Model] = field(default_factory=dict)
 
     @classmethod
-    def create(cls, topology: Topology, settings: TwinSettings | None = None) -> "Twin":
+    def create(
+        cls, topology: Topology, settings: TwinSettings | None = None, survey_db: Tensor | None = None
+    ) -> "Twin":
         """A twin that has seen nothing yet.
+
+        Parameters
+        ----------
+        topology, settings
+            Of the network and of the twin.
+        survey_db
+            [P, C] path loss that is known beforehand, without antennas, NaN where unknown: what
+            `twin_core.exchange.survey_files` or `twin_core.radio.survey` give. It travels in snapshots.
+
+        Raises
+        ------
+        InvalidSurvey
+            If it does not fit the network.
 
         Examples
         --------
@@ -115,6 +130,9 @@ class Twin:
         """
         settings = settings or TwinSettings()
         network = Network.of(topology, settings.physics.pixels_per_isd)
+        if survey_db is not None:
+            # A copy, as twins are values, and one NaN for all, as equal surveys must give equal hashes.
+            network = network.surveyed(torch.where(survey_db.isnan(), torch.nan, survey_db))
         return cls(
             network=network,
             configuration=Configuration.default(network),

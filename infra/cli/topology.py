@@ -11,10 +11,12 @@ from pydantic import ValidationError
 from infra.cli.errors import reports_errors
 from infra.cli.moments import moment
 from infra.cli.options import Json, print_json, say
+from schemas.names import short_name
 from schemas.topology import NetworkSlice, Origin, Topology
 
 if TYPE_CHECKING:
     from twin_core.exchange.radio_map import RadioMap
+    from twin_core.radio.survey import Survey
     from twin_core.twin import Twin
 
 app = typer.Typer(
@@ -158,6 +160,14 @@ def map_(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="With --topology: path gains, .tif or .npz, to start from."),
     ] = None,
+    buildings: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="With --topology: buildings (GeoJSON) to start from, where gains are unknown.",
+        ),
+    ] = None,
     pixels_per_isd: Annotated[
         int, typer.Option(min=4, max=100, help="With --topology: pixels between neighbouring sites.")
     ] = 20,
@@ -170,6 +180,7 @@ def map_(
 
     Examples: twinloop topology map best.png --topology topology.json;
     twinloop topology map sinr.tif --show sinr --load 50;
+    twinloop topology map best.png --topology topology.json --buildings town.geojson;
     twinloop topology map gnb1-1.png --show rsrp --cell gnb1-1 --at 17
     """
     from twin_core.exchange.files import write
@@ -180,11 +191,15 @@ def map_(
         raise typer.BadParameter("--cell goes with --show rsrp or gain")
     if per_cell and not cell and suffix in _PICTURES:
         raise typer.BadParameter("a picture shows one cell; name it with --cell, or write .tif")
-    if gains is not None and source is None:
-        raise typer.BadParameter("--gains goes with --topology")
+    if (gains or buildings) and source is None:
+        raise typer.BadParameter(f"--{'gains' if gains else 'buildings'} goes with --topology")
     if at is not None and source is not None:
         raise typer.BadParameter("--at goes with the twin in the database, not with --topology")
-    twin = _twin_at(at) if source is None else _twin_of(_topology(source), pixels_per_isd, gains)
+    survey = None
+    if source is None:
+        twin = _twin_at(at)
+    else:
+        twin, survey = _twin_of(_topology(source), pixels_per_isd, gains, buildings)
     drawn = _map_of(twin, show, load, cell)
     if suffix in _PICTURES:
         from twin_core.exchange.picture import png
@@ -206,6 +221,8 @@ def map_(
                 "pixel_m": grid.spacing_m,
                 "size": [grid.nx, grid.ny],
                 "origin": origin.model_dump() if origin else None,
+                "known_share": survey.known if survey else None,
+                "under_roof": list(survey.under_roof) if survey else [],
             }
         )
         return
@@ -215,6 +232,9 @@ def map_(
     )
     if origin is None and suffix in _RASTERS:
         say("The topology has no origin: the map stands in local metres, nowhere on the earth.")
+
+    if survey is not None:
+        _say_survey(survey)
 
 
 def _map_of(twin: "Twin", show: Show, load: float | None, cell: str | None) -> "RadioMap":
@@ -258,19 +278,26 @@ def _twin_at(at: str | None) -> "Twin":
     return twin_at(Context.of(load_settings()), moment(at)).twin
 
 
-def _twin_of(topology: Topology, pixels_per_isd: int, gains: Path | None) -> "Twin":
-    from dataclasses import replace
-
-    from twin_core.environment import Environment
-    from twin_core.exchange.gain_map import read_map
+def _twin_of(
+    topology: Topology, pixels_per_isd: int, gains: Path | None, buildings: Path | None
+) -> "tuple[Twin, Survey | None]":
+    from twin_core.exchange.survey_files import read_survey
+    from twin_core.network import Network
     from twin_core.settings import PhysicsSettings, TwinSettings
     from twin_core.twin import Twin
 
-    twin = Twin.create(topology, TwinSettings(physics=PhysicsSettings(pixels_per_isd=pixels_per_isd)))
-    if gains is None:
-        return twin
-    network = twin.network.surveyed(-read_map(gains, twin.network))
-    return replace(twin, network=network, environment=Environment.prior(network, twin.settings))
+    settings = TwinSettings(physics=PhysicsSettings(pixels_per_isd=pixels_per_isd))
+    if gains is None and buildings is None:
+        return Twin.create(topology, settings), None
+    survey = read_survey(Network.of(topology, pixels_per_isd), gains, buildings)
+    return Twin.create(topology, settings, survey.loss_db), survey
+
+
+def _say_survey(survey: "Survey") -> None:
+    say(f"Path loss is known of {survey.known:.0%} of the links, expected by TR 38.901 of the others.")
+    if survey.under_roof:
+        names = ", ".join(map(short_name, survey.under_roof[:6])) + (" …" if len(survey.under_roof) > 6 else "")
+        say(f"Antennas under a roof: {names}. If they stand outdoors, mend their height or the roof's.")
 
 
 def _say_topology(topology: Topology, out: Path, as_json: bool) -> None:

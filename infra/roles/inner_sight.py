@@ -132,4 +132,5 @@ def revision_at(connection: Connection, network_id: str, region: str, until_ms: 
 def revision_to_fork(connection: Connection, network_id: str, region: str, revision: int) -> int:
     """The newest revision up to this one whose snapshot is kept; the revision itself where none is."""
     kept = PostgresSnapshotStore(lambda: connection).revisions(f"{network_id}|{region}")
-    return max((r for r in kept if r <= revision), default=revision)
+    # What a twin began with (0) has seen nothing of the network.
+    return max((r for r in kept if 0 < r <= revision), default=revision)

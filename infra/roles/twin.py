@@ -16,6 +16,8 @@ there):
 
 On start: claim the region (a second process stands by until the first is gone), load the newest good snapshot, read
 from its frontier. Revisions that were logged after that snapshot are derived again and must get the logged state hash.
+Where there is none, a twin begins. What it is told of propagation beforehand (settings `gains`, `buildings`) is saved
+as its snapshot of revision 0: the files are read once, and replay needs them no more.
 """
 
 import threading
@@ -35,6 +37,7 @@ from infra.storage import outbox, progress
 from infra.storage.database import Database
 from infra.storage.revisions import PostgresSnapshotStore, revisions_between, save_revision
 from infra.storage.rows import find_one
+from infra.surveys import named_files, survey_for
 from infra.topologies import load_topology
 from processors.collector import Epoch
 from processors.epoch_reader import EpochReader
@@ -200,9 +203,29 @@ class TwinRole:
             saved = PostgresSnapshotStore(lambda: connection).latest(state_name(self._context))
         if saved is None:
             self._log.info("no snapshot; the twin begins at the beginning of the topics")
-            return sync.initial()
+            return self._begin(database, sync)
         state = sync.load(saved.payload)
+        if state.twin.network.survey_db is None and (files := named_files(self._context.settings.twin)):
+            self._log.warning(
+                "the twin has begun without these files; delete its snapshots to begin anew",
+                files=files,
+            )
         self._log.info("twin restored", revision=state.twin.revision, period_end_ms=state.twin.period_end_ms)
+        return state
+
+    def _begin(self, database: Database, sync: TwinSync) -> TwinState:
+        """A new twin; saved at once if it knows something beforehand."""
+        survey = survey_for(self._context.settings.twin, sync)
+        if survey is None:
+            return sync.initial()
+        state = sync.initial(survey.loss_db)
+        with database.transaction() as connection:
+            store = PostgresSnapshotStore(lambda: connection)
+            store.save(state_name(self._context), Snapshot(state.twin.revision, state.frontier, sync.dump(state)))
+        self._log.info("the twin begins with known path loss", share_of_links=round(survey.known, 3))
+        if survey.under_roof:
+            self._log.warning("antennas under a roof; if outdoors, mend their height or the roof's",
+                              cells=survey.under_roof)  # fmt: skip
         return state
 
     def _report(self, revision: Revision, update: TwinUpdate, logged: str | None) -> None:

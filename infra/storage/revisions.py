@@ -108,7 +108,12 @@ def snapshot_before(
 
 
 def prune_snapshots(connection: Connection, network_id: str, region: str, keep: int) -> int:
-    """Delete snapshots but for the newest ``keep`` and those that open jobs fork; how many were deleted.
+    """Delete snapshots but for the newest ``keep``, those that open jobs fork, and what a twin began with (revision 0).
+
+    Returns
+    -------
+    int
+        How many were deleted.
 
     Raises
     ------
@@ -120,7 +125,7 @@ def prune_snapshots(connection: Connection, network_id: str, region: str, keep: 
     return connection.execute(
         "DELETE FROM snapshots WHERE network_id = %(network)s AND region = %(region)s AND revision <= "
         "(SELECT revision FROM snapshots WHERE network_id = %(network)s AND region = %(region)s "
-        "ORDER BY revision DESC OFFSET %(keep)s LIMIT 1) AND revision NOT IN "
+        "ORDER BY revision DESC OFFSET %(keep)s LIMIT 1) AND revision > 0 AND revision NOT IN "
         "(SELECT revision FROM jobs WHERE network_id = %(network)s AND region = %(region)s "
         "AND state NOT IN ('CANCELLED', 'COMPLETED', 'FAILED'))",
         {"network": network_id, "region": region, "keep": keep},

@@ -8,7 +8,7 @@ Two forms are read, both in dB between isotropic antennas (antennas are the twin
   x_m [N], y_m [N], or [B, ny, nx] on a regular raster with x_m [nx] and y_m [ny] rising or falling evenly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +32,7 @@ _KEYS = ("x_m", "y_m", "cells", "gain_db")
 
 
 def read_map(
-    path: Path, network: Network, resampling: Resampling = "bilinear", *, elsewhere: bool = False
+    path: Path, network: Network, resampling: Resampling = "bilinear", *, elsewhere: bool | Collection[str] = False
 ) -> torch.Tensor:
     """Path gains on the pixels of a network.
 
@@ -46,7 +46,8 @@ def read_map(
         Of rasters: "nearest", or "bilinear" in dB over the known of the four neighbours. Of scattered places each
         pixel takes the mean in dB of those inside it.
     elsewhere
-        Whether the file may hold cells that the network lacks (of another region, say); they are passed over.
+        Whether the file may hold cells that the network lacks, or which ones (DNs, of another region, say); they are
+        passed over.
 
     Returns
     -------
@@ -91,8 +92,9 @@ def read_map(
     return torch.from_numpy(out)
 
 
-def _columns(names: Sequence[str], network: Network, elsewhere: bool, path: Path) -> list[int | None]:
+def _columns(names: Sequence[str], network: Network, elsewhere: bool | Collection[str], path: Path) -> list[int | None]:
     """Cell of each band; None for one that may be passed over."""
+    passed_over = set() if isinstance(elsewhere, bool) else {*elsewhere, *map(short_name, elsewhere)}
     by_name = {short_name(cell): i for i, cell in enumerate(network.cells)}
     if len(by_name) < len(network.cells):
         by_name = {}  # two elements share their last value: only full names tell cells apart
@@ -100,10 +102,11 @@ def _columns(names: Sequence[str], network: Network, elsewhere: bool, path: Path
     columns: list[int | None] = []
     for band, name in enumerate(names, start=1):
         try:
-            column = by_name[name] if name in by_name else by_name.get(canonical(name))
+            full = name if name in by_name else canonical(name)
         except InvalidName:
-            column = None
-        if column is None and not elsewhere:
+            full = name
+        column = by_name.get(full)
+        if column is None and elsewhere is not True and full not in passed_over:
             near = get_close_matches(name, by_name, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"its first cell is {network.cells[0]!r};"
             raise InvalidFile(

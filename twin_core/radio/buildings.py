@@ -110,7 +110,7 @@ class Buildings:
             _refuse(
                 self.buildings[small[0]].name,
                 f"a footprint of {area:.1e} m²",
-                "if its corners are longitude and latitude, pass to_metres; else leave it out",
+                "if its corners are longitude and latitude, the network needs an origin (to_metres); else leave it out",
             )
 
     @classmethod
@@ -239,7 +239,11 @@ def _in_metres(name: str, ring: Floats, to_metres: ToMetres | None, origin_m: tu
     x, y = ring[:, 0], ring[:, 1]
     if to_metres is not None:
         if not (np.all(np.abs(x) <= 180) and np.all(np.abs(y) <= 90)):
-            _refuse(name, "coordinates that are no longitude and latitude", "leave to_metres out if they are metres")
+            _refuse(
+                name,
+                "coordinates that are no longitude and latitude",
+                "metres are for a network without an origin (leave to_metres out)",
+            )
         x, y = to_metres(y, x)
     return tuple(zip((x - origin_m[0]).tolist(), (y - origin_m[1]).tolist(), strict=True))
 

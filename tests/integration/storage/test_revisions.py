@@ -113,6 +113,13 @@ def test_pruning_keeps_the_newest_and_what_open_jobs_fork(connection: Connection
     assert prune_snapshots(connection, "net", "1", keep=10) == 0
 
 
+def test_pruning_keeps_what_a_twin_began_with(connection: Connection) -> None:
+    _fill(connection, 1, 2, 3)
+    save_snapshot(connection, "net", "1", 0, b"began with")
+    assert prune_snapshots(connection, "net", "1", keep=2) == 1
+    assert _kept(connection) == [0, 2, 3]
+
+
 def test_fewer_than_two_snapshots_are_not_enough(connection: Connection) -> None:
     with pytest.raises(ValueError, match="at least 2"):
         prune_snapshots(connection, "net", "1", keep=1)
