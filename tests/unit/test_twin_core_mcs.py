@@ -54,7 +54,7 @@ def test_qpsk_loses_what_two_binary_channels_lose() -> None:
 
 
 @given(sinrs, st.sampled_from(modulation.ORDERS))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_effective_sinr_lies_between_the_worst_and_the_best(sinr: torch.Tensor, order: int) -> None:
     found = float(modulation.effective_sinr(sinr, order))
     assert float(sinr.min()) * (1 - 1e-6) <= found <= float(sinr.max()) * (1 + 1e-6)
@@ -62,7 +62,7 @@ def test_effective_sinr_lies_between_the_worst_and_the_best(sinr: torch.Tensor, 
 
 
 @given(sinrs, st.floats(0.1, 10), st.sampled_from(modulation.ORDERS))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_effective_sinr_rises_with_each_of_its_parts(sinr: torch.Tensor, more_db: float, order: int) -> None:
     better = sinr.clone()
     better[0] *= 10 ** (more_db / 10)
@@ -98,7 +98,7 @@ def test_schemes_hold_above_the_shannon_bound() -> None:
 
 @TABLES
 @given(sinr_db=st.floats(-20, 40), more_db=st.floats(0.001, 10), n=st.integers(1, 4))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_more_sinr_means_fewer_errors_and_more_that_arrives(
     table: SchemeTable, sinr_db: float, more_db: float, n: int
 ) -> None:

@@ -36,7 +36,7 @@ def test_deeper_sleep_takes_less_and_costs_more_to_leave(station: BaseStation) -
 
 
 @given(stations, st.floats(0.1, 60_000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_gap_is_slept_through_as_cheaply_as_its_length_allows(station: BaseStation, gap: float) -> None:
     costs = {
         sleep: station.sleep[sleep] * gap + station.transition_energy[sleep]
@@ -70,7 +70,7 @@ def test_synchronisation_bursts_keep_an_idle_cell_from_deep_sleep() -> None:
 
 
 @given(stations, activities, st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_power_rises_with_load_power_and_chains_and_stays_within_its_states(
     station: BaseStation, activity: Activity, load: float, more: float, share: float
 ) -> None:
@@ -85,7 +85,7 @@ def test_power_rises_with_load_power_and_chains_and_stays_within_its_states(
 
 
 @given(stations, activities, st.floats(0, 1), st.floats(0, 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_receiving_costs_something(station: BaseStation, activity: Activity, load: float, uplink: float) -> None:
     without = cell_power(station, _of(load), activity)
     assert float(cell_power(station, _of(load), activity, uplink_load=uplink)) >= float(without) * (1 - 1e-9)
