@@ -22,6 +22,18 @@ class Lever(NamedTuple):
     low: float = 0
     high: float = 0
     words: tuple[str, ...] = ()
+    whole: bool = False  # a number that names something
+
+    @property
+    def takes(self) -> str:
+        """What it can be set to, in words.
+
+        >>> LEVERS["digitalTilt"].takes, LEVERS["coverageShape"].takes
+        ('a number in 0.1 degree', 'a whole number')
+        """
+        if self.words:
+            return ", ".join(self.words)
+        return "a whole number" if self.whole else f"a number in {self.unit}"
 
 
 # Shares of a cell's resource blocks: kept for a slice alone <= guaranteed to it <= the most it may use.
@@ -32,6 +44,7 @@ LEVERS: dict[str, Lever] = {
         Lever("configuredMaxTxPower", "NRSectorCarrier", "mW", 1, 200_000),
         Lever("digitalTilt", "CommonBeamformingFunction", "0.1 degree", -900, 900),
         Lever("digitalAzimuth", "CommonBeamformingFunction", "0.1 degree", -1800, 1800),
+        Lever("coverageShape", "CommonBeamformingFunction", "", 0, 65535, whole=True),
         Lever("cellIndividualOffset", "NRCellRelation", "dB", -24, 24),
         Lever("administrativeState", "NRCellDU", "", words=ADMINISTRATIVE_STATES),
         *(Lever(attribute, "RRMPolicyRatio", "%", 0, 100) for attribute in RATIOS),
@@ -62,11 +75,13 @@ def problem_with(dn: str, attribute: str, value: float | str) -> str | None:
     if parse(dn)[-1].cls != lever.cls:
         return f"{attribute} is an attribute of {lever.cls}, not of {dn}"
     if lever.words:
-        return None if value in lever.words else f"{attribute} takes {', '.join(lever.words)}, not {value!r}"
+        return None if value in lever.words else f"{attribute} takes {lever.takes}, not {value!r}"
     if isinstance(value, str):
-        return f"{attribute} takes a number in {lever.unit}, not {value!r}"
+        return f"{attribute} takes {lever.takes}, not {value!r}"
     if not lever.low <= value <= lever.high:
-        return f"{attribute} must lie in [{lever.low:g}, {lever.high:g}] {lever.unit}, not {value:g}"
+        return f"{attribute} must lie in {f'[{lever.low:g}, {lever.high:g}] {lever.unit}'.rstrip()}, not {value:g}"
+    if lever.whole and value != int(value):
+        return f"{attribute} takes {lever.takes}, not {value:g}"
     if attribute == "cellIndividualOffset" and value not in CIO_GRID_DB:
         return f"cellIndividualOffset {value:g} dB is not on the grid of TS 38.331; nearest is {quantise_cio(value):g}"
     return None

@@ -1,4 +1,4 @@
-"""What an operator may set: power, tilt, azimuth, handover bias, cell state, slice shares. As tensors, by 3GPP name."""
+"""What an operator may set: power, beams, handover bias, cell state, slice shares. As tensors, by 3GPP name."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +22,7 @@ from schemas.strategies import ConfigChange
 from twin_core.exceptions import InvalidConfiguration, UnknownObject
 from twin_core.flow.slices import Ratios
 from twin_core.network import DEFAULT_TILT_DEG, Network, Place
+from twin_core.radio.antenna import OWN_SHAPE, SHAPES_DEG
 
 Value = float | str
 _TENSOR = {
@@ -29,11 +30,14 @@ _TENSOR = {
     "configuredMaxTxPower": "tx_power_dbm",
     "digitalTilt": "tilt_deg",
     "digitalAzimuth": "azimuth_deg",
+    "coverageShape": "shape",
     "cellIndividualOffset": "cio_db",
     "rRMPolicyDedicatedRatio": "dedicated_ratio",
     "rRMPolicyMinRatio": "min_ratio",
     "rRMPolicyMaxRatio": "max_ratio",
 }
+# Tensors of the levers that form a cell's beam: a difference in one is another gain.
+BEAM = ("tilt_deg", "azimuth_deg", "shape")
 _RATIOS = {_TENSOR[attribute]: attribute for attribute in RATIOS}
 
 
@@ -58,6 +62,8 @@ class Configuration:
         [C] electrical down-tilt.
     azimuth_deg
         [C] electrical azimuth against the mechanical one, clockwise.
+    shape
+        [C] coverageShape of the common beam: the panel's own (0), or one of `twin_core.radio.antenna.SHAPES_DEG`.
     cio_db
         [C, C] cell individual offset from the serving cell (row) towards a neighbour (column).
     active
@@ -69,6 +75,7 @@ class Configuration:
     tx_power_dbm: torch.Tensor
     tilt_deg: torch.Tensor
     azimuth_deg: torch.Tensor
+    shape: torch.Tensor
     cio_db: torch.Tensor
     active: torch.Tensor
     dedicated_ratio: torch.Tensor
@@ -77,12 +84,16 @@ class Configuration:
 
     @classmethod
     def default(cls, network: Network) -> "Configuration":
-        """All on at rated power, 6 degrees of tilt, no bias, slices free: what is assumed until the network reports."""
+        """All on at rated power, 6 degrees of tilt, panels' own beams, no bias, slices free.
+
+        This is what is assumed until the network reports.
+        """
         n, k = len(network.cells), len(network.slices)
         return cls(
             tx_power_dbm=network.rated_dbm.clone(),
             tilt_deg=torch.full((n,), DEFAULT_TILT_DEG, dtype=torch.float64),
             azimuth_deg=torch.zeros(n, dtype=torch.float64),
+            shape=torch.full((n,), OWN_SHAPE, dtype=torch.float64),
             cio_db=torch.zeros(n, n, dtype=torch.float64),
             active=torch.ones(n, dtype=torch.bool),
             dedicated_ratio=torch.zeros(n, k, dtype=torch.float64),
@@ -102,7 +113,8 @@ class Configuration:
         UnknownObject
             If an object is not one of this network's.
         InvalidConfiguration
-            If a value is out of range, or a cell's slice shares do not fit together after all changes.
+            If a value is out of range, a coverageShape is one of which the twin knows no widths, or a cell's slice
+            shares do not fit together after all changes.
 
         Examples
         --------
@@ -123,7 +135,7 @@ class Configuration:
         for (dn, attribute), value in values.items() if isinstance(values, Mapping) else values:
             known = network.places.get((dn, attribute))
             if known is None:
-                problem = problem_with(dn, attribute, value)
+                problem = _problem_with(dn, attribute, value)
                 if problem:
                     raise InvalidConfiguration(problem)
                 known = network.places[dn, attribute] = _place(network, dn, attribute)
@@ -132,7 +144,7 @@ class Configuration:
             number = _number(attribute, value)
             if arrays[name][place] == number:
                 continue
-            problem = problem_with(dn, attribute, value)
+            problem = _problem_with(dn, attribute, value)
             if problem:
                 raise InvalidConfiguration(problem)
             if name not in changed:
@@ -187,6 +199,8 @@ class Configuration:
             return round(10 * float(self.tilt_deg[place]), 6)
         if attribute == "digitalAzimuth":
             return round(10 * float(self.azimuth_deg[place]), 6)
+        if attribute == "coverageShape":
+            return float(self.shape[place])
         if attribute in RATIOS:
             return float(getattr(self, _TENSOR[attribute])[place])
         return float(self.cio_db[place])
@@ -203,6 +217,8 @@ class Configuration:
                 named.append((beam_dn(cell), "digitalTilt"))
             if self.azimuth_deg[i] != other.azimuth_deg[i]:
                 named.append((beam_dn(cell), "digitalAzimuth"))
+            if self.shape[i] != other.shape[i]:
+                named.append((beam_dn(cell), "coverageShape"))
             biased = torch.nonzero(self.cio_db[i] != other.cio_db[i])[:, 0].tolist()
             named += [(relation_dn(cell, network.cells[j]), "cellIndividualOffset") for j in biased]
             for name, attribute in _RATIOS.items():
@@ -220,6 +236,18 @@ class Configuration:
     def with_active(self, active: torch.Tensor) -> "Configuration":
         """The same with other cells on ([C] bool)."""
         return replace(self, active=active)
+
+
+def _problem_with(dn: str, attribute: str, value: Value) -> str | None:
+    """Why the twin cannot take a value: no network could, or the twin does not know what it looks like."""
+    problem = problem_with(dn, attribute, value)
+    if problem is None and attribute == "coverageShape" and value != OWN_SHAPE and value not in SHAPES_DEG:
+        known = ", ".join(map(str, SHAPES_DEG))
+        return (
+            f"the twin knows no beam of coverageShape {value:g} ({dn}); it knows {OWN_SHAPE}, the panel's own, "
+            f"and {known}: their widths stand in docs/radio.md"
+        )
+    return problem
 
 
 def _number(attribute: str, value: Value) -> float | bool:

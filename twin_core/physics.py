@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from twin_core.configuration import Configuration
+from twin_core.configuration import BEAM, Configuration
 from twin_core.environment import Environment
 from twin_core.exceptions import InvalidConfiguration
 from twin_core.flow.load import Loads, solve
@@ -104,7 +104,7 @@ class Physics:
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
     ) -> "Physics":
-        """Prepare many configurations at once that differ in power, offsets and cell states, not in where beams look.
+        """Prepare many configurations at once that differ in power, offsets and cell states, not in their beams.
 
         Gains are found once. Demand and users are then [N, T, P] with T = 1, and so are loads and KPIs. Links are
         those that any configuration uses, so that a few dozen configurations a time are best: beyond, memory that does
@@ -122,15 +122,16 @@ class Physics:
         Raises
         ------
         InvalidConfiguration
-            If there is none, or tilt or azimuth differ: gains would have to be found anew.
+            If there is none, or tilt, azimuth or shape of beams differ: gains would have to be found anew.
         """
         if not configurations:
             raise InvalidConfiguration("no configuration to prepare; give at least one")
         first = configurations[0]
         for other in configurations[1:]:
-            if not (_same(other.tilt_deg, first.tilt_deg) and _same(other.azimuth_deg, first.azimuth_deg)):
+            if not all(_same(getattr(other, lever), getattr(first, lever)) for lever in BEAM):
                 raise InvalidConfiguration(
-                    "configurations that differ in tilt or azimuth have other gains; prepare them apart, by Physics.of"
+                    "configurations that differ in tilt, azimuth or shape of beams have other gains; prepare them "
+                    "apart, by Physics.of"
                 )
         if rsrp is None:
             rsrp = corrected_rsrp(network, environment, first, settings)

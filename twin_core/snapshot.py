@@ -2,7 +2,8 @@
 
 The header's one metadata entry, `twinloop`, holds the format version, the values that are no tensors, and the state
 hash. One entry, because safetensors keeps several in no fixed order. What follows from the topology (grid, expected
-path loss) is not stored; a survey is, and then the version is another, so that no reader passes over it.
+path loss) is not stored; a survey is, and so are beams' shapes where any is not the panel's own. Then the version is
+another, so that no reader passes over them, and all other twins have the bytes and hashes that they always had.
 """
 
 import json
@@ -28,11 +29,13 @@ from twin_core.learned.memory import Memory
 from twin_core.learned.models import Model
 from twin_core.learned.reading import KINDS
 from twin_core.network import Network
+from twin_core.radio.antenna import OWN_SHAPE
 from twin_core.settings import TwinSettings
 
 FORMAT = "twinloop-twin"
-FORMAT_VERSION, SURVEYED_VERSION = 3, 4
-_KEY, _SURVEY = "twinloop", "network.survey_db"
+# With a survey; with shapes of beams, surveyed or not.
+VERSIONS = FORMAT_VERSION, SURVEYED_VERSION, SHAPED_VERSION = 3, 4, 5
+_KEY, _SURVEY, _SHAPE = "twinloop", "network.survey_db", "configuration.shape"
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,8 @@ FIELDS = tuple(State.__dataclass_fields__)
 
 def _arrays(state: State) -> dict[str, np.ndarray[Any, Any]]:
     tensors = {f"configuration.{k}": v for k, v in state.configuration.tensors().items()}
+    if not bool(tensors[_SHAPE].any()):
+        del tensors[_SHAPE]
     tensors |= {f"environment.{k}": v for k, v in state.environment.tensors().items()}
     tensors |= {f"memory.{k}": v for k, v in state.memory.tensors().items()}
     tensors |= {f"slices.{k}": v for k, v in state.slices.tensors().items()}
@@ -111,6 +116,8 @@ def digest(state: State) -> str:
 
 def _version(names: Collection[str]) -> int:
     """Of a snapshot with these tensors."""
+    if _SHAPE in names:
+        return SHAPED_VERSION
     return SURVEYED_VERSION if _SURVEY in names else FORMAT_VERSION
 
 
@@ -133,10 +140,10 @@ def _header(data: bytes) -> dict[str, Any]:
         ) from error
     if not known:
         raise SnapshotCorrupt("this file was not written by a twin; check which snapshot was loaded")
-    if header.get("version") not in (FORMAT_VERSION, SURVEYED_VERSION):
+    if header.get("version") not in VERSIONS:
         raise SnapshotVersion(
-            f"the snapshot has format version {header.get('version')}, this twinloop reads {FORMAT_VERSION} and "
-            f"{SURVEYED_VERSION}; replay the telemetry from its start, or use the twinloop that wrote it"
+            f"the snapshot has format version {header.get('version')}, this twinloop reads {VERSIONS[0]} to "
+            f"{VERSIONS[-1]}; replay the telemetry from its start, or use the twinloop that wrote it"
         )
     return dict(header)
 
@@ -175,10 +182,11 @@ def load(data: bytes) -> State:
             network = network.surveyed(tensors[_SURVEY])
         except InvalidSurvey as error:
             raise SnapshotCorrupt(f"the snapshot's survey is none: {error}; restore an older one and replay") from error
+    own = torch.full((len(network.cells),), OWN_SHAPE, dtype=torch.float64)
     scores = {kpi: KpiScore(**_with_nan(score)) for kpi, score in header["fidelity"].items()}
     return State(
         network=network,
-        configuration=Configuration(**part("configuration.")),
+        configuration=Configuration(**{"shape": own} | part("configuration.")),
         environment=Environment(**part("environment.")),
         settings=settings,
         revision=header["revision"],

@@ -6,7 +6,7 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from twin_core.configuration import Configuration
+from twin_core.configuration import BEAM, Configuration
 from twin_core.exceptions import InvalidConfiguration, InvalidScenarios
 from twin_core.physics import Physics
 from twin_core.radio.coverage import moved_rsrp
@@ -16,7 +16,7 @@ from twin_core.twin import Twin
 Tensor = torch.Tensor
 # Of cells and of the network.
 _Both = tuple[Tensor, Tensor]
-_RADIO = ("tx_power_dbm", "tilt_deg", "azimuth_deg")
+_RADIO = ("tx_power_dbm", *BEAM)
 _SERVING = ("cio_db", "active")
 
 

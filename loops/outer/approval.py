@@ -17,7 +17,7 @@ class Risk(StrEnum):
     """How bad a mistake would be."""
 
     LOW = "low"  # handover biases and slice shares
-    MEDIUM = "medium"  # power, tilt, single cells switched off
+    MEDIUM = "medium"  # power, beams, single cells switched off
     HIGH = "high"  # several cells off the air at once
 
 

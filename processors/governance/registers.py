@@ -117,9 +117,10 @@ def problem_with_report(dn: str, attribute: str, value: float | str) -> LeverChe
         return LeverCheck(f"{attribute} belongs on a {lever.cls}, not on {dn}", absurd=False)
     if lever.words:
         good = value in lever.words
-        return None if good else LeverCheck(f"{attribute} takes {', '.join(lever.words)}", absurd=False)
+        return None if good else LeverCheck(f"{attribute} takes {lever.takes}", absurd=False)
     if isinstance(value, str):
-        return LeverCheck(f"{attribute} takes a number in {lever.unit}", absurd=False)
+        return LeverCheck(f"{attribute} takes {lever.takes}", absurd=False)
     if not lever.low <= value <= lever.high:
-        return LeverCheck(f"{attribute} {value:g} {lever.unit} lies outside [{lever.low:g}, {lever.high:g}]", True)
+        told = f"{attribute} {value:g} {lever.unit}".rstrip()
+        return LeverCheck(f"{told} lies outside [{lever.low:g}, {lever.high:g}]", absurd=True)
     return None

@@ -21,9 +21,10 @@ FLOOR_DB = 30.0  # A_max and SLA_V, Table 7.3-1
 ROWS, COLUMNS = 8, 1
 SPACING_WAVELENGTHS = 0.5
 # Widths of the common beam by coverageShape (TS 28.541 leaves the numbers to the vendor; these are typical of macro
-# radios and an assumption), degrees horizontal and vertical. 0 is the panel's own beam.
+# radios and an assumption), degrees horizontal and vertical.
 _GAIN_TIMES_SQUARE_DEG = 32_400  # of a beam with usual side lobes (Stutzman and Thiele, Antenna Theory, 9.3)
 SHAPES_DEG: dict[int, tuple[float, float]] = {1: (65.0, 8.0), 2: (65.0, 30.0), 3: (30.0, 30.0), 4: (90.0, 10.0)}
+OWN_SHAPE = 0  # the panel's own beam
 
 Tensor = torch.Tensor
 
@@ -167,7 +168,7 @@ def _array_db(elements: Tensor, off: Tensor) -> Tensor:
 
 def _shaped(seen: Directions, tilt_deg: Tensor, azimuth_deg: Tensor, shape: Tensor) -> Tensor:
     """[P, C] of a common beam of given widths: what is wider is weaker by as much, so that no power is made."""
-    widths = torch.tensor([SHAPES_DEG.get(int(s), (BEAMWIDTH_DEG,) * 2) for s in shape], dtype=tilt_deg.dtype)
+    widths = torch.tensor([SHAPES_DEG.get(int(s), (BEAMWIDTH_DEG,) * 2) for s in shape.tolist()], dtype=tilt_deg.dtype)
     off = torch.remainder(seen.azimuth_deg - azimuth_deg + 180, 360) - 180
     below = torch.rad2deg(torch.asin(seen.cos_zenith)) + tilt_deg
     most = 10 * torch.log10(_GAIN_TIMES_SQUARE_DEG / widths.prod(dim=1))

@@ -2,7 +2,7 @@
 
 import torch
 
-from twin_core.configuration import Configuration
+from twin_core.configuration import BEAM, Configuration
 from twin_core.network import Network
 from twin_core.radio.antenna import gain_dbi
 
@@ -22,7 +22,8 @@ def rsrp_dbm(network: Network, configuration: Configuration, correction_db: torc
     Tensor
         [P, C] dBm.
     """
-    gain = gain_dbi(network.seen, configuration.tilt_deg, configuration.azimuth_deg, network.panels)
+    c = configuration
+    gain = gain_dbi(network.seen, c.tilt_deg, c.azimuth_deg, network.panels, c.shape)
     return configuration.tx_power_dbm - network.subcarriers_db + gain - network.loss_db + correction_db
 
 
@@ -40,12 +41,14 @@ def moved_rsrp(network: Network, rsrp: torch.Tensor, before: Configuration, afte
         [P, C] dBm under `after`; the same object where neither power nor beams differ.
     """
     louder = after.tx_power_dbm - before.tx_power_dbm
-    turned = (after.tilt_deg != before.tilt_deg) | (after.azimuth_deg != before.azimuth_deg)
+    turned = torch.stack([getattr(after, lever) != getattr(before, lever) for lever in BEAM]).any(dim=0)
     if not bool((turned | (louder != 0)).any()):
         return rsrp
     out = rsrp + louder
     if bool(turned.any()):
         seen, panels = network.seen.of(turned), network.panels.of_cells(turned)
-        old, new = (gain_dbi(seen, c.tilt_deg[turned], c.azimuth_deg[turned], panels) for c in (before, after))
+        old, new = (
+            gain_dbi(seen, c.tilt_deg[turned], c.azimuth_deg[turned], panels, c.shape[turned]) for c in (before, after)
+        )
         out[:, turned] += new - old
     return out
