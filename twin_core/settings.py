@@ -28,6 +28,9 @@ class PhysicsSettings:
         Largest change of any load between the last two iterations of the fixed point.
     max_iterations
         After which the fixed point is reported as not converged.
+    link_curve
+        What a user gets at a SINR: "shannon", the truncated Shannon bound over the CQI table, or "mcs", what arrives by
+        the chosen scheme of TS 38.214 with block errors and retransmissions (`twin_core.radio.mcs`).
     backlog_periods
         Traffic waits at most so many periods of a cell's capacity; what waits longer is given up.
     """
@@ -40,6 +43,7 @@ class PhysicsSettings:
     tolerance: float = 1e-4
     max_iterations: int = 60
     backlog_periods: float = 1.0
+    link_curve: str = "shannon"
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,8 @@ class TwinSettings:
                 value = getattr(part, f.name)
                 if isinstance(value, int | float) and f.name != "coverage_dbm" and not 0 < value < 1e9:
                     raise InvalidSettings(f"{type(part).__name__}.{f.name} is {value}; give a positive number")
+        if self.physics.link_curve not in ("shannon", "mcs"):
+            raise InvalidSettings(f"link_curve is {self.physics.link_curve!r}; choose shannon or mcs")
         if self.roll_out_dtype not in ("float32", "float64"):
             raise InvalidSettings(f"roll_out_dtype is {self.roll_out_dtype!r}; choose float32 or float64")
         if not self.calibration.trend_damping <= 1:

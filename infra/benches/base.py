@@ -37,6 +37,22 @@ class Goal(BaseModel):
         return _OPS[self.op](self.value, self.goal)
 
 
+class Side(BaseModel):
+    """Figures side by side, as people would rather read them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    @model_validator(mode="after")
+    def _square(self) -> Self:
+        if any(len(row) != len(self.columns) for row in self.rows):
+            raise ValueError(f"a row of {self.title!r} has not {len(self.columns)} entries")
+        return self
+
+
 class BenchResult(BaseModel):
     """One run of one bench."""
 
@@ -48,6 +64,7 @@ class BenchResult(BaseModel):
     seconds: float = Field(ge=0, description="Wall time of the whole bench")
     figures: dict[str, float | int | str] = Field(description="All raw numbers, peers beside ours")
     goals: tuple[Goal, ...] = ()
+    sides: tuple[Side, ...] = Field(default=(), description="In place of the raw numbers where a person reads")
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:

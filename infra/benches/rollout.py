@@ -11,14 +11,17 @@ from functools import lru_cache
 import torch
 
 from infra.benches import rollout_engine as engine
-from infra.benches.base import BenchResult, Goal
+from infra.benches.base import BenchResult, Goal, Side
+from infra.benches.rollout_drop import drop
 from infra.benches.rollout_measure import CASES, Case, Measured
-from infra.benches.rollout_peers import bare_torch, crrm_all_users_moved, crrm_power_only, mobile_env
+from infra.benches.rollout_peers import Form, bare_torch, crrm_all_users_moved, crrm_power_only, mobile_env
 
 BATCHES = (1, 64, 1024)
 MIDDLE, LARGE = CASES[1], CASES[2]
 _MIDDLE_BATCH = 64  # at which goals are held
 _COPY_BYTES = 1 << 30
+_PRODUCTS: tuple[Form, ...] = ("matmul", "matmul_others")
+_OTHERS: tuple[Form, ...] = ("eager", "eager_strongest", "compiled_strongest", "positions", "positions_compiled")
 
 Figures = dict[str, float | int | str]
 
@@ -43,10 +46,45 @@ def run(*, quick: bool = False, device: str = "cpu", tell: Callable[[str], None]
             tell(f"{case} {one.name}: {one.not_run or f'{one.steps_per_s:,.0f} steps/s'}")
             _enter(figures, case, one)
         figures[f"{case} sparsity: SINR error at the 95th percentile, dB"] = engine.sparsity_error_db(case)
-        for cache in (engine.scene, engine.drop):
-            cache.cache_clear()
+        engine.scene.cache_clear()
+        drop.cache_clear()
     goals = () if quick else tuple(_goals(measured, figures, device))
-    return BenchResult(name="rollout", seconds=time.monotonic() - began, figures=figures, goals=goals)
+    sides = tuple(_sides(measured, figures))
+    return BenchResult(name="rollout", seconds=time.monotonic() - began, figures=figures, goals=goals, sides=sides)
+
+
+def _sides(measured: dict[str, Measured], figures: Figures) -> Iterator[Side]:
+    """One table a network, what was not run, what each computes, and what the load coupling took."""
+    for case in CASES:
+        own = [one for name, one in measured.items() if name.startswith(f"{case} ") and not one.not_run]
+        if own:
+            yield Side(
+                title=f"{case.cells} cells, {case.users} users",
+                columns=("what", "steps/s", "µs a step", "peak MiB"),
+                rows=tuple(
+                    (
+                        one.name,
+                        f"{one.steps_per_s:,.0f}",
+                        f"{1e6 / one.steps_per_s:,.1f}",
+                        "" if one.peak_bytes is None else f"{one.peak_bytes / 2**20:,.0f}",
+                    )
+                    for one in own
+                ),
+            )
+    not_run = tuple((name, one.not_run) for name, one in measured.items() if one.not_run)
+    if not_run:
+        yield Side(title="not run", columns=("what", "why, and what to do"), rows=not_run)
+    prefix = "computes: "
+    computed = {
+        k.removeprefix(prefix).partition(", batch")[0]: str(v) for k, v in figures.items() if k.startswith(prefix)
+    }
+    yield Side(title="what a step is", columns=("of", "computes"), rows=tuple(computed.items()))
+    rest = {k: v for k, v in figures.items() if "load" in k or "iteration" in k or "sparsity" in k}
+    yield Side(
+        title="load coupling and sparsity",
+        columns=("figure", "value"),
+        rows=tuple((k, v if isinstance(v, str) else f"{v:,.3g}") for k, v in rest.items() if not k.startswith(prefix)),
+    )
 
 
 def _cases(case: Case, device: str, seconds: float, figures: Figures, quick: bool) -> Iterator[Measured]:
@@ -69,9 +107,9 @@ def _cases(case: Case, device: str, seconds: float, figures: Figures, quick: boo
         yield crrm_all_users_moved(case, seconds)
         yield mobile_env(case, seconds)
     for batch in batches:
-        for form in ("matmul", "matmul_others"):
+        for form in _PRODUCTS:
             yield bare_torch(case, batch, device, form, seconds)
-    for form in ("eager", "compiled", "positions", "positions_compiled"):
+    for form in _OTHERS:
         yield bare_torch(case, 1, device, form, seconds)
 
 
@@ -94,7 +132,7 @@ def _goals(measured: dict[str, Measured], figures: Figures, device: str) -> Iter
     step = f"twinloop SINR step, batch {_MIDDLE_BATCH}, {device}"
     full = f"twinloop full step, batch {_MIDDLE_BATCH}, {device}"
     ours = rate(MIDDLE, step)
-    bare = max(rate(MIDDLE, f"torch {form}, batch {_MIDDLE_BATCH}, {device}") for form in ("matmul", "matmul_others"))
+    bare = max(rate(MIDDLE, f"torch {form}, batch {_MIDDLE_BATCH}, {device}") for form in _PRODUCTS)
     iterations = figures.get(f"{MIDDLE} full step, batch {_MIDDLE_BATCH}: load iterations")
     if ours and bare:
         yield Goal(name="SINR step over the bare matrix form", value=ours / bare, op=">=", goal=0.4)

@@ -42,12 +42,21 @@ def bench(
     if as_json:
         print_json(result.model_dump(mode="json"))
         return
-    table = Table(
-        "figure", "value", title=f"{result.name} at {result.commit}: {result.seconds:.1f} s, {result.machine}"
-    )
-    for figure, value in result.figures.items():
-        table.add_row(figure, value if isinstance(value, str) else f"{value:,.4g}")
-    stdout.print(table)
+    title = f"{result.name} at {result.commit}: {result.seconds:.1f} s, {result.machine}"
+    if result.sides:
+        stdout.print(title, style="bold")
+        for side in result.sides:
+            shown = Table(side.columns[0], title=side.title, title_justify="left")
+            for column in side.columns[1:]:
+                shown.add_column(column, justify="right" if len(side.columns) > 2 else "left")
+            for row in side.rows:
+                shown.add_row(*row)
+            stdout.print(shown)
+    else:
+        table = Table("figure", "value", title=title)
+        for figure, value in result.figures.items():
+            table.add_row(figure, value if isinstance(value, str) else f"{value:,.4g}")
+        stdout.print(table)
     if result.goals:
         goals = Table("goal", "measured", "wanted", "met")
         for g in result.goals:

@@ -115,6 +115,20 @@ def test_sinr_under_other_powers_with_attachment_held_follows_from_links() -> No
     assert torch.allclose(one.sinr(torch.zeros_like(load), power), gain * power.T[one.of_cell], rtol=1e-9)
 
 
+def test_a_twin_may_count_block_errors_and_retransmissions() -> None:
+    rates = []
+    load = torch.full((1, CELLS), 0.5, dtype=torch.float64)
+    for curve in ("shannon", "mcs"):
+        settings = replace(SETTINGS, physics=replace(SETTINGS.physics, link_curve=curve))
+        assert TwinSettings.from_json(settings.to_json()) == settings
+        physics = Physics.of(NETWORK, ENVIRONMENT, Configuration.default(NETWORK), settings)
+        rates.append(physics.links.full_rate_kbps(load))
+    assert bool((rates[0] != rates[1]).any())
+    assert 0.5 < float((rates[1] / rates[0]).median()) < 2
+    with pytest.raises(InvalidSettings, match="shannon or mcs"):
+        replace(SETTINGS, physics=replace(SETTINGS.physics, link_curve="magic"))
+
+
 def test_beams_that_look_elsewhere_cannot_share_gains() -> None:
     tilted = replace(Configuration.default(NETWORK), tilt_deg=torch.full((CELLS,), 9.0, dtype=torch.float64))
     with pytest.raises(InvalidConfiguration, match="tilt"):

@@ -113,10 +113,11 @@ def solve(
     queue = _Queue(offered.reshape(*lead, cells), backlog_kbps, settings.backlog_periods)
     at = _Iterate(start.to(offered).expand_as(offered), offered, torch.zeros_like(offered))
     _iterate(links, on_links, offered, queue, settings, at, None)
-    overloaded = need_of(links, on_links, at.load) > links.busy.need[-1]
-    if bool(overloaded.any()):
+    airtime = on_links / links.full_rate_kbps(at.load)
+    need = links.per_cell(airtime)
+    if bool((need > links.busy.need[-1]).any()):
         crowd = links.on_links(users.reshape(-1, users.shape[-1]))
-        boost = _equal_airtime(links, on_links, crowd, at.load)
+        boost = _equal_airtime(links, on_links, offered, crowd, airtime, need)
         _iterate(links, on_links, offered, queue, settings, at, boost)
     capacity = at.plain * links.busy.at(at.load)
 
@@ -184,14 +185,17 @@ def _ahead(load: Tensor, changes: list[Tensor]) -> Tensor:
     return (load + rate / (1 - rate) * (mid + new)).clamp(0, 1)
 
 
-def _equal_airtime(links: Links, on_links: Tensor, users: Tensor, load: Tensor) -> Tensor:
+def _equal_airtime(
+    links: Links, on_links: Tensor, offered: Tensor, users: Tensor, airtime: Tensor, need: Tensor
+) -> Tensor:
     """[N, C] by what factor an overloaded cell delivers more than the capacity of its mix; 1 elsewhere."""
-    airtime = on_links / links.full_rate_kbps(load)
     budget = links.busy.need[-1]
-    delivered = links.per_cell(on_links * served_share(airtime, airtime / users.clamp_min(1e-9), links, budget))
-    need = links.per_cell(airtime)
-    mix = links.per_cell(on_links) * budget / need.clamp_min(1e-12)
-    return torch.where(need > budget, (delivered / mix.clamp_min(1e-9)).clamp_min(1.0), 1.0)
+    full = need > budget
+    rows, there = links.of_cells(full.any(dim=0))
+    met = served_share(airtime[rows], airtime[rows] / users[rows].clamp_min(1e-9), there, budget)
+    delivered = there.per_cell(on_links[rows] * met)
+    mix = offered * budget / need.clamp_min(1e-12)
+    return torch.where(full, (delivered / mix.clamp_min(1e-9)).clamp_min(1.0), 1.0)
 
 
 class _Queue:

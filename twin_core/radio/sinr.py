@@ -10,6 +10,7 @@ from twin_core.network import Network
 from twin_core.radio.handover import Attachment
 from twin_core.radio.interference import Interference
 from twin_core.radio.link import efficiency
+from twin_core.radio.mcs import LinkAdaptation
 from twin_core.settings import PhysicsSettings
 
 Tensor = torch.Tensor
@@ -21,7 +22,42 @@ _BORDER_DB = 3.0
 
 
 @dataclass(frozen=True, eq=False)
-class Links:
+class LinkEnds:
+    """Links E in the order of their cells, as far as sums over cells need them.
+
+    Attributes
+    ----------
+    of_cell
+        [E] serving cell of each.
+    links_of_cell
+        [C] how many links each cell has.
+    """
+
+    of_cell: Tensor
+    links_of_cell: Tensor
+
+    def __len__(self) -> int:
+        """E."""
+        return len(self.of_cell)
+
+    def per_cell(self, per_link: Tensor) -> Tensor:
+        """[N, C] sums of a quantity of the links [E, N]."""
+        if not len(per_link):
+            return per_link.new_zeros(per_link.shape[1], len(self.links_of_cell))
+        return torch.segment_reduce(per_link, "sum", lengths=self.links_of_cell, axis=0).T.contiguous()
+
+    def per_link(self, per_cell: Tensor) -> Tensor:
+        """[E, N] the value of each link's cell ([N, C])."""
+        return per_cell.T.index_select(0, self.of_cell)
+
+    def of_cells(self, which: Tensor) -> tuple[Tensor, "LinkEnds"]:
+        """[E'] which links some cells ([C] bool) have, and those alone; the other cells have none then."""
+        rows = torch.nonzero(which[self.of_cell])[:, 0]
+        return rows, LinkEnds(self.of_cell[rows], torch.where(which, self.links_of_cell, 0))
+
+
+@dataclass(frozen=True, eq=False)
+class Links(LinkEnds):
     """Everything about a network at rest that does not depend on its load. Powers are relative to noise.
 
     Links stand in the order of their cells. Quantities of links are [E, N], N being all scenarios and periods in one
@@ -42,16 +78,16 @@ class Links:
         [C, N] power of each cell relative to that for which interference stands; None where it is that.
     kbps_per_efficiency
         [E] what the serving cell's carrier delivers per bit/s/Hz.
-    of_pixel, of_cell
-        [E] ends of each link.
+    of_pixel
+        [E] the other end of each link.
     share
         [E, 1 | N] of the pixel's users that are on this link, coverage counted in.
     lost
         [E, 1 | N] of the pixel's users that would be on this link but find no coverage.
-    links_of_cell
-        [C] how many links each cell has.
     spread_db
         Standard deviation of the SINR of a link's users.
+    adaptation
+        What a user gets at a SINR; see `twin_core.radio.link.efficiency`.
     busy
         Capacity by the cell's own load.
     """
@@ -63,16 +99,11 @@ class Links:
     sending: Tensor | None
     kbps_per_efficiency: Tensor
     of_pixel: Tensor
-    of_cell: Tensor
     share: Tensor
     lost: Tensor
-    links_of_cell: Tensor
     spread_db: float
+    adaptation: LinkAdaptation | None
     busy: BusyCurve
-
-    def __len__(self) -> int:
-        """E."""
-        return len(self.of_cell)
 
     def on_links(self, per_pixel: Tensor) -> Tensor:
         """[E, N] what of a pixel quantity ([N, P], a sum over users) is on each link."""
@@ -111,6 +142,9 @@ class Links:
             return self.signal / noise
         return power.T.index_select(0, self.of_cell).mul_(self.signal).div_(noise)
 
+    def _efficiency(self, sinr: Tensor) -> Tensor:
+        return efficiency(sinr, self.spread_db, self.adaptation)
+
     def full_rate_kbps(self, load: Tensor) -> Tensor:
         """[E, N] what a link would deliver with all resource blocks when cells are loaded so ([N, C] in 0..1).
 
@@ -119,19 +153,9 @@ class Links:
         medium load, since efficiency is convex in interference.
         """
         others, busy = self._disturbed(load)
-        quiet = efficiency(self.signal / others, self.spread_db)
-        disturbed = efficiency(self.signal / others.add_(self.strongest), self.spread_db)
+        quiet = self._efficiency(self.signal / others)
+        disturbed = self._efficiency(self.signal / others.add_(self.strongest))
         return torch.lerp(quiet, disturbed, busy).mul_(self.kbps_per_efficiency[:, None])
-
-    def per_cell(self, per_link: Tensor) -> Tensor:
-        """[N, C] sums of a quantity of the links [E, N]."""
-        if not len(per_link):
-            return per_link.new_zeros(per_link.shape[1], len(self.links_of_cell))
-        return torch.segment_reduce(per_link, "sum", lengths=self.links_of_cell, axis=0).T.contiguous()
-
-    def per_link(self, per_cell: Tensor) -> Tensor:
-        """[E, N] the value of each link's cell ([N, C])."""
-        return per_cell.T.index_select(0, self.of_cell)
 
 
 def uplift_db(environment: Environment, attachment: Attachment) -> Tensor:
@@ -221,6 +245,7 @@ def links_of(
         lost=there(share * (1 - covered)),
         links_of_cell=torch.bincount(cell, minlength=len(network.cells)).to(device),
         spread_db=environment.spread_db,
+        adaptation=LinkAdaptation() if settings.link_curve == "mcs" else None,
         busy=BusyCurve.of(environment.busy_log, dtype, device),
     )
 
