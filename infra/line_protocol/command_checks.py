@@ -12,23 +12,36 @@ from schemas.plans import AckStatus
 from schemas.telemetry import AttributeValue, ConfigurationReport
 
 Value = float | str
+SHAPES = range(5)  # values of coverageShape of which the twin knows the beam
 
 
-def another_value(attribute: str, value: Value) -> Value:
-    """A value of that lever, close to the present one and different.
+def other_values(attribute: str, value: Value) -> list[Value]:
+    """Values of that lever, other than the present one and the closest first, of which a network must take one.
 
-    >>> another_value("cellIndividualOffset", 0.0), another_value("administrativeState", "UNLOCKED")
-    (1.0, 'LOCKED')
+    Of what is measured there is one; of coverage shapes a network need not have each that twinloop knows.
+
+    >>> other_values("cellIndividualOffset", 0.0), other_values("administrativeState", "UNLOCKED")
+    ([1.0], ['LOCKED'])
+    >>> other_values("coverageShape", 3.0)
+    [2.0, 4.0, 1.0, 0.0]
     """
     lever = LEVERS[attribute]
     if lever.words:
-        return next(w for w in lever.words if w != value)
+        return [next(w for w in lever.words if w != value)]
     number = float(value)
+    if attribute == "coverageShape":
+        return [float(n) for n in sorted(SHAPES, key=lambda n: abs(n - number)) if n != number]
     if attribute == "cellIndividualOffset":
-        return next(float(g) for g in sorted(CIO_GRID_DB, key=lambda g: (abs(g - number), -g)) if g != number)
+        return [next(float(g) for g in sorted(CIO_GRID_DB, key=lambda g: (abs(g - number), -g)) if g != number)]
     if attribute == "configuredMaxTxPower":
-        return max(lever.low, number / 2)
-    return number + 10 if number + 10 <= lever.high else number - 10
+        return [max(lever.low, number / 2)]
+    return [number + 10 if number + 10 <= lever.high else number - 10]
+
+
+def _meant(attribute: str) -> str:
+    if attribute == "coverageShape":
+        return f"some of the shapes {SHAPES[0]} to {SHAPES[-1]}, whose beams the twin knows"
+    return "values that lie in the range of TS 28.541"
 
 
 def another_ratio(attribute: str, ratios: Mapping[str, float], others: float = 0.0) -> float | None:
@@ -94,21 +107,24 @@ class CommandChecks:
     def _apply(self, attribute: str, present: AttributeValue) -> None:
         f = self._findings
         if attribute in RATIOS:
-            value: Value | None = another_ratio(attribute, self._ratios, self._others)
+            ratio = another_ratio(attribute, self._ratios, self._others)
+            values: list[Value] = [] if ratio is None else [ratio]
         else:
-            value = another_value(attribute, present.value)
-        if value is None:
-            return
-        wanted = AttributeValue(object=present.object, attribute=attribute, value=value)
-        name = f"check-{attribute}"
-        ack = self._send(name, present.object, attribute, wanted.value)
+            values = other_values(attribute, present.value)
+        ack = None
+        for value in values:
+            wanted = AttributeValue(object=present.object, attribute=attribute, value=value)
+            name = f"check-{attribute}-{value}"
+            ack = self._send(name, present.object, attribute, wanted.value)
+            if ack is None or ack.status is not AckStatus.REJECTED:
+                break
         if ack is None:
             return
         if ack.status is not AckStatus.APPLIED:
             f.error(
                 "command-not-applied",
                 f"setting {attribute} of {present.object} to {wanted.value} was answered {ack.status}: {ack.reason}",
-                "apply values that lie in the range of TS 28.541, or do not list the lever",
+                f"apply {_meant(attribute)}, or do not list the lever",
                 about=attribute,
             )
             return
@@ -135,7 +151,7 @@ class CommandChecks:
         absurd: Value = "SIDEWAYS" if LEVERS[lever.attribute].words else LEVERS[lever.attribute].high + 1000
         ghost = f"{element},GNBDUFunction=1,NRSectorCarrier=no-such"
         good = RawChange(
-            object=lever.object, attribute=lever.attribute, value=another_value(lever.attribute, lever.value)
+            object=lever.object, attribute=lever.attribute, value=other_values(lever.attribute, lever.value)[0]
         )
         before = self._value(lever)
         beyond = RawChange(object=lever.object, attribute=lever.attribute, value=absurd)

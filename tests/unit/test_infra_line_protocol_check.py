@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.line_protocol.check import Finding, Level, check
-from infra.line_protocol.command_checks import another_ratio, another_value
+from infra.line_protocol.command_checks import SHAPES, another_ratio, other_values
 from schemas.levers import DEDICATED, LEVERS, MAXIMUM, MINIMUM, RATIOS, problem_with
-from tests.line_networks import altered, command, script
+from tests.line_networks import MINIMAL, altered, command, script
+from twin_core.radio.antenna import OWN_SHAPE, SHAPES_DEG
 
 SILENCE_S = 10.0
 DN = {
@@ -101,12 +102,45 @@ def test_draws_that_no_seed_sets_are_found(tmp_path: Path) -> None:
         ("configuredMaxTxPower", 40_000.0),
         ("digitalTilt", 895.0),
         ("digitalAzimuth", 0.0),
+        ("coverageShape", 0.0),
+        ("coverageShape", 65_535.0),
     ],
 )
 def test_other_values_are_possible_ones(attribute: str, value: float) -> None:
-    other = another_value(attribute, value)
-    assert problem_with(DN[LEVERS[attribute].cls], attribute, other) is None
-    assert other != value or value == LEVERS[attribute].low
+    for other in other_values(attribute, value):
+        assert problem_with(DN[LEVERS[attribute].cls], attribute, other) is None
+        assert other != value or value == LEVERS[attribute].low
+
+
+def test_shapes_that_are_tried_are_those_that_the_twin_knows() -> None:
+    assert set(SHAPES) == {OWN_SHAPE, *SHAPES_DEG}
+
+
+def shaped(folder: Path, numbers: str) -> list[str]:
+    """The minimal network with shapes of beams, of which it has these, in place of power."""
+    text = MINIMAL.read_text(encoding="utf-8")
+    for old, new in {
+        "configuredMaxTxPower": "coverageShape",
+        "NRSectorCarrier={i}": "NRSectorCarrier={i},CommonBeamformingFunction=1",
+        "20000.0)": "0.0)",
+        "(20000 / power[carrier]) ** 0.2": "1",
+        'not 1 <= float(c["value"]) <= 40000': f'c["value"] not in {numbers}',
+    }.items():
+        assert old in text
+        text = text.replace(old, new)
+    return script(folder, text)
+
+
+def test_a_network_need_not_have_each_shape_that_the_twin_knows(tmp_path: Path) -> None:
+    found = check(shaped(tmp_path, "(0, 3)"), SILENCE_S)
+    assert codes(found) == set()
+    assert codes(found, Level.WARNING) == {"counter-wanted"}
+
+
+def test_a_network_whose_shapes_the_twin_cannot_use_should_not_list_them(tmp_path: Path) -> None:
+    found = [f for f in check(shaped(tmp_path, "(0, 70)"), SILENCE_S) if f.level is Level.ERROR]
+    assert [f.code for f in found] == ["command-not-applied"]
+    assert "shapes 0 to 4" in found[0].remedy
 
 
 @given(st.lists(st.floats(0, 100), min_size=3, max_size=3).map(sorted), st.floats(0, 100), st.permutations(RATIOS))

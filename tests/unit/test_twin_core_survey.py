@@ -133,7 +133,9 @@ def test_a_snapshot_whose_survey_does_not_fit_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "error"), [(3, SnapshotCorrupt), (snapshot.VERSIONS[-1] + 1, SnapshotVersion)], ids=["of one without", "of the future"]
+    ("version", "error"),
+    [(3, SnapshotCorrupt), (snapshot.VERSIONS[-1] + 1, SnapshotVersion)],
+    ids=["of one without", "of the future"],
 )
 def test_a_snapshot_with_a_survey_and_another_version_is_refused(version: int, error: type[Exception]) -> None:
     data = surveyed().snapshot()
