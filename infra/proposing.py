@@ -3,12 +3,13 @@
 import time
 from pathlib import Path
 
+from infra.exceptions import InfraError
 from infra.roles.base import Context
 from infra.storage.database import Database
 from infra.storage.plans import write_audit
 from infra.storage.rows import find_one
 from infra.storage.strategies import verdict_of
-from infra.topologies import topology_or_explain
+from infra.topologies import lacking_levers, topology_or_explain
 from infra.verifying import Verified, revision_or_newest
 from loops.agents.from_file import load_strategy
 from schemas.strategies import Guard, Strategy
@@ -31,7 +32,7 @@ def propose(context: Context, path: Path, actor: str) -> Strategy:
     BadStrategyFile
         If the file is no strategy for this network.
     InfraError
-        If the network is not known yet.
+        If the network is not known yet, or has not the levers that the strategy sets.
     DeliveryFailed
         If Kafka does not take it.
     """
@@ -41,6 +42,13 @@ def propose(context: Context, path: Path, actor: str) -> Strategy:
         strategy = load_strategy(
             path, topology, proposed_at_ms=update.period_end_ms, revision=update.revision, region=context.region
         )
+        with database.transaction() as connection:
+            if lacking := lacking_levers(connection, strategy):
+                raise InfraError(
+                    f"network {strategy.network_id} has no lever {', '.join(lacking)}, so «{strategy.title}» could not "
+                    "be pushed",
+                    "leave these changes out, or try them in the twin alone with `twinloop verify`",
+                )
         context.transport.ensure_topics(TOPICS)
         producer = context.transport.producer("propose")
         producer.send(STRATEGIES.name, STRATEGIES.key_of(strategy), context.serde.encode(STRATEGIES, strategy))

@@ -1,12 +1,14 @@
-"""The topology that a network has told of itself (table ``networks``; the bridge writes it)."""
+"""What a network has told of itself: topology and levers (table ``networks``; the bridge writes it)."""
 
 import threading
 
 import structlog
 
 from infra.exceptions import InfraError
-from infra.storage.database import Database
+from infra.storage.database import Connection, Database
 from infra.storage.rows import find_one
+from schemas.levers import LEVERS
+from schemas.strategies import Strategy
 from schemas.topology import Topology
 
 _LOOK_AGAIN_S = 0.5
@@ -34,6 +36,13 @@ def topology_or_explain(database: Database, network_id: str) -> Topology:
             "start its bridge, or name another with TWINLOOP_NETWORK_ID; `twinloop status` lists networks",
         )
     return topology
+
+
+def lacking_levers(connection: Connection, strategy: Strategy) -> list[str]:
+    """Attributes that a strategy sets and its network cannot be told to; none where the network does not say."""
+    row = find_one(connection, "networks", {"network_id": strategy.network_id})
+    levers = set(row["levers"] if row and row["levers"] else LEVERS)
+    return sorted({c.attribute for c in strategy.all_changes} - levers)
 
 
 def load_topology(database: Database, network_id: str, stop: threading.Event) -> Topology | None:

@@ -11,11 +11,10 @@ from infra.storage import progress
 from infra.storage.alerts import save_alert
 from infra.storage.database import Connection
 from infra.storage.plans import standing_plans, write_audit
-from infra.storage.rows import find_one
 from infra.storage.strategies import last_child, take_in, verifying
+from infra.topologies import lacking_levers
 from loops.agents.standing import due
 from loops.alerts.events import Kind, alert
-from schemas.levers import LEVERS
 from schemas.names import cell_of
 from schemas.strategies import Strategy
 from schemas.twin import TwinUpdate
@@ -67,9 +66,8 @@ class Proposals:
             *self._standing(connection, sight, update),
             *self._ask(connection, sight),
         ]
-        levers = self._levers(connection)
         for strategy in proposed:
-            if lacking := sorted({c.attribute for c in strategy.all_changes} - levers):
+            if lacking := lacking_levers(connection, strategy):
                 self._leave_out(connection, strategy, lacking, update.period_end_ms)
                 continue
             take_in(connection, self._role, strategy, update.period_end_ms)
@@ -93,11 +91,6 @@ class Proposals:
                 continue
             out += [child] if child else []
         return out
-
-    def _levers(self, connection: Connection) -> set[str]:
-        """Attributes that the network can be told to set; all of them where it does not say."""
-        row = find_one(connection, "networks", {"network_id": self._context.network_id})
-        return set(row["levers"] if row and row["levers"] else LEVERS)
 
     def _leave_out(self, connection: Connection, strategy: Strategy, lacking: list[str], time_ms: int) -> None:
         """A strategy that the network could not carry out is not worth a verdict; agents would repeat it for ever."""

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from infra.agents.panel import Panel
-from infra.exceptions import SettingsError
+from infra.exceptions import InfraError, SettingsError
 from infra.proposing import await_verdict, propose
 from infra.roles import inner, worker
 from infra.roles.base import Context
@@ -207,6 +207,23 @@ def test_a_file_that_a_person_proposes_goes_the_way_of_every_strategy(
     (tmp_path / "bad.yaml").write_text(HANDED_IN.replace("gnb1-1", "gnb77-1"))
     with pytest.raises(BadStrategyFile, match="gnb77-1"):
         propose(rig.context, tmp_path / "bad.yaml", "person:bob")
+
+
+def test_a_strategy_for_levers_that_the_network_lacks_is_refused_at_once_and_costs_no_verdict(
+    make: Callable[..., Context], transport: MemoryTransport, tmp_path: Path
+) -> None:
+    shape = HANDED_IN.replace("administrativeState, value: LOCKED", "coverageShape, value: 4")
+    rig = Rig(make(schedule(tmp_path, p4_shape=shape)))
+    with connect(rig.context.database_url) as connection:
+        connection.execute('UPDATE networks SET levers = \'["digitalTilt", "administrativeState"]\'')
+    rig.step(1, 2, 3, 4)
+    run_until(rig.context, 4)
+    assert rig.reports() == []
+    assert rig.column("audit.action") == ["left out"]
+    (tmp_path / "shape.yaml").write_text(shape)
+    with pytest.raises(InfraError, match=r"has no lever coverageShape.*\n.*twinloop verify"):
+        propose(rig.context, tmp_path / "shape.yaml", "person:bob")
+    assert events_on(transport, SERDE, STRATEGIES, NETWORK) == []
 
 
 BROKEN = """

@@ -195,6 +195,7 @@ def test_commands_are_all_or_nothing_once_and_reported() -> None:
     assert run.set("b", carrier, "configuredMaxTxPower", 90_000.0) is AckStatus.REJECTED  # above its rating
     assert run.set("c", carrier, "digitalTilt", 10.0) is AckStatus.REJECTED
     assert run.set("d", beam_dn(cell(1)), "digitalAzimuth", 10.0) is AckStatus.REJECTED  # no lever of this network
+    assert run.set("s", beam_dn(cell(1)), "coverageShape", 3.0) is AckStatus.REJECTED
     assert run.set("e", cell(9), "administrativeState", "LOCKED") is AckStatus.REJECTED
     (value,) = run.network.query([carrier])
     assert value.value == 10_000.0

@@ -17,6 +17,7 @@ from loops.inner.scenarios import ScenarioSet
 from loops.inner.sharding import Job
 from loops.inner.trust import basis_of, by_cell, noise_of
 from loops.inner.verify import verify_here
+from schemas.names import beam_dn
 from schemas.ndt import NdtShard, Verdict
 from schemas.strategies import ConfigChange, Direction, Objective, Strategy
 from tests.unit.toy_network import ToyNetwork
@@ -109,6 +110,22 @@ def test_what_does_not_fit_the_network_is_an_error_in_the_result() -> None:
     found, reason = verdict(foreign)
     assert found is Verdict.INCONCLUSIVE
     assert "does not fit the network" in reason
+
+
+def shaping(number: float) -> Strategy:
+    """The beam of the first cell in another shape."""
+    change = ConfigChange(change_id="0", object=beam_dn(CELLS[0]), attribute="coverageShape", value=number)
+    return strategy(0).model_copy(update={"changes": [change], "strategy_id": f"shape-{number}"})
+
+
+def test_the_shape_of_a_beam_gets_a_verdict_and_one_that_the_twin_does_not_know_says_so() -> None:
+    found, reason = verdict(shaping(4))
+    assert found is not Verdict.INCONCLUSIVE, reason
+    result = evaluate(whole_shard(shaping(4)), twin(), "w")
+    assert result.candidate != result.baseline
+    found, reason = verdict(shaping(77))
+    assert found is Verdict.INCONCLUSIVE
+    assert "no beam of coverageShape 77" in reason
 
 
 def test_switching_nearly_everything_off_is_rejected_and_one_idle_cell_approved() -> None:

@@ -9,6 +9,7 @@ from loops.outer.engine import acknowledge, admit, advance, advance_all
 from loops.outer.inputs import Inputs, Step
 from loops.outer.plan import Plan, as_mapping
 from loops.outer.settings import OuterSettings
+from schemas.names import beam_dn
 from schemas.ndt import Companion
 from schemas.plans import ConfigCommand, PlanState
 from schemas.telemetry import AttributeValue
@@ -17,6 +18,7 @@ from tests.outer_world import (
     GRAPH,
     FakeNetwork,
     bias,
+    change,
     distant_cells,
     end,
     lock,
@@ -329,6 +331,16 @@ def test_a_load_outside_the_verdicts_range_waits(network: FakeNetwork) -> None:
     assert loop.plan.state is PlanState.PENDING
     load[0] = 50.0
     assert loop.period().begun
+
+
+def test_a_lever_that_the_network_does_not_report_cancels_before_anything_is_pushed(network: FakeNetwork) -> None:
+    shape = change(beam_dn(CELLS[0]), "coverageShape", 4.0)
+    loop = Loop(network, plan_for([shape], network))
+    plan = loop.run()
+    assert plan.state is PlanState.CANCELLED
+    assert f"does not report coverageShape of {shape.object}" in plan.reason
+    assert loop.path == ["PENDING", "CANCELLED"]
+    assert network.applied == []
 
 
 def test_an_area_that_was_changed_since_the_verdict_cancels(network: FakeNetwork) -> None:

@@ -91,6 +91,9 @@ def test_live_values_off_the_grid_are_taken_as_they_are() -> None:
     relation = "ManagedElement=g1,GNBCUCPFunction=1,NRCellCU=1,NRCellRelation=g2-1"
     assert problem_with_report(relation, "cellIndividualOffset", 7.0) is None
     assert problem_with_report(relation, "nrTCI", 7.0) is None, "no lever"
+    beam = "ManagedElement=g1,GNBDUFunction=1,NRSectorCarrier=1,CommonBeamformingFunction=1"
+    assert problem_with_report(beam, "coverageShape", 77.0) is None, "the vendor's, whatever the twin knows"
+    assert problem_with_report(beam, "coverageShape", -1.0) == ("coverageShape -1 lies outside [0, 65535]", True)
     wrong = problem_with_report("ManagedElement=g1,GNBDUFunction=1,NRCellDU=1", "administrativeState", "OFF")
     assert wrong is not None
     assert not wrong.absurd

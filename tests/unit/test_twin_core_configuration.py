@@ -24,6 +24,7 @@ _changes = st.one_of(
     ),
     st.tuples(_cell, st.integers(-900, 900)).map(lambda t: (beam_dn(CELLS[t[0]]), "digitalTilt", float(t[1]))),
     st.tuples(_cell, st.integers(-1800, 1800)).map(lambda t: (beam_dn(CELLS[t[0]]), "digitalAzimuth", float(t[1]))),
+    st.tuples(_cell, st.integers(0, 4)).map(lambda t: (beam_dn(CELLS[t[0]]), "coverageShape", float(t[1]))),
     st.tuples(_cell, st.sampled_from(["LOCKED", "UNLOCKED"])).map(lambda t: (CELLS[t[0]], "administrativeState", t[1])),
     st.tuples(_cell, st.integers(1, 20), st.sampled_from(CIO_GRID_DB)).map(
         lambda t: (relation_dn(CELLS[t[0]], CELLS[(t[0] + t[1]) % 21]), "cellIndividualOffset", float(t[2]))
@@ -94,6 +95,10 @@ def test_an_object_of_no_cell_is_refused(dn: str, attribute: str, value: float |
         (sector_carrier_dn(CELLS[0]), "configuredMaxTxPower", -3.0),
         (sector_carrier_dn(CELLS[0]), "configuredMaxTxPower", float("nan")),
         (beam_dn(CELLS[0]), "digitalTilt", "steep"),
+        (beam_dn(CELLS[0]), "coverageShape", "wide"),
+        (beam_dn(CELLS[0]), "coverageShape", 2.5),
+        (beam_dn(CELLS[0]), "coverageShape", 70_000.0),
+        (sector_carrier_dn(CELLS[0]), "coverageShape", 1.0),
         (relation_dn(CELLS[0], CELLS[1]), "cellIndividualOffset", 7.0),
         (CELLS[0], "cellReselectionPriority", 3.0),
     ],
