@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ from twin_core.layouts import hexagonal
 from twin_core.network import Network
 from twin_core.observation import PeriodObservation
 from twin_core.physics import Physics
-from twin_core.radio.antenna import SHAPES_DEG
+from twin_core.radio.antenna import SHAPES_DEG, Directions, gain_dbi
 from twin_core.radio.coverage import moved_rsrp, rsrp_dbm
 from twin_core.settings import TwinSettings
 from twin_core.twin import NOT_UNDERSTOOD, Twin
@@ -61,6 +63,20 @@ def test_a_taller_beam_is_heard_better_close_by_and_worse_far_away() -> None:
     flat, tall = (heard([0.0, 0.0], [60.0, 800.0], s) for s in (1, 2))
     assert float(tall[0]) > float(flat[0]) + 3
     assert float(tall[1]) < float(flat[1])
+
+
+def _gain_dbi(off_deg: float, below_deg: float, shape: int) -> float:
+    seen = Directions(torch.tensor([[-math.sin(math.radians(below_deg))]]), torch.tensor([[off_deg]]))
+    return float(gain_dbi(seen, torch.zeros(1), torch.zeros(1), shape=torch.tensor([shape])))
+
+
+def test_the_gains_in_the_documentation_are_those_of_the_twin() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "radio.md").read_text(encoding="utf-8").partition("## Beams")[2]
+    rows = re.findall(r"^\| (\d) \| .*?\| (-?[\d.]+) \| (-?[\d.]+) \| (-?[\d.]+) \|$", page, re.MULTILINE)
+    assert {int(shape) for shape, *_ in rows} == {OWN, *SHAPES_DEG}
+    for shape, *told in rows:
+        gains = [_gain_dbi(off, below, int(shape)) for off, below in ((0.0, 0.0), (60.0, 0.0), (0.0, 10.0))]
+        assert [float(t) for t in told] == pytest.approx(gains, abs=0.051)
 
 
 def test_rsrp_under_another_shape_is_as_if_found_anew_and_of_other_cells_untouched() -> None:
