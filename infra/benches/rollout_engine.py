@@ -147,7 +147,7 @@ def from_positions(case: Case, device: str = "cpu", seconds: float = SECONDS) ->
             users = next(places)
             best_server_sinr(gains.at(users[:, 0], users[:, 1]), power, load, noise)
 
-        return Work(step, gains.table.nbytes + gains.turn.nbytes)
+        return Work(step, gains.gain.nbytes + gains.turn.nbytes)
 
     return measure(plan, prepare, seconds)
 
