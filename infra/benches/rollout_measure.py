@@ -110,6 +110,8 @@ class Plan:
 def measure(plan: Plan, prepare: Callable[[], Work], seconds: float = SECONDS) -> Measured:
     """The median of five blocks of calls that together last so many seconds, or why it was not run.
 
+    Torch gets one thread; NumPy's loops over elements, all that the peers call, have no other.
+
     Parameters
     ----------
     plan
@@ -124,7 +126,13 @@ def measure(plan: Plan, prepare: Callable[[], Work], seconds: float = SECONDS) -
         with one_thread():
             return _measured(plan, prepare, seconds)
     except NotRun as reason:
-        return Measured(plan.name, plan.computes, 0.0, 0.0, None, f"{reason.cause}; {reason.remedy}")
+        return _not_run(plan, reason)
+    except (MemoryError, torch.OutOfMemoryError):
+        return _not_run(plan, NotRun("memory ran out", "take a smaller network or batch"))
+
+
+def _not_run(plan: Plan, reason: NotRun) -> Measured:
+    return Measured(plan.name, plan.computes, 0.0, 0.0, None, f"{reason.cause}; {reason.remedy}")
 
 
 def _measured(plan: Plan, prepare: Callable[[], Work], seconds: float) -> Measured:
@@ -175,6 +183,11 @@ def refuse_slow(call_s: float, takes: str = "took") -> None:
             f"a call {takes} {call_s:.3g} s, so that the {calls} it needs last longer than {LIMIT_S:.0f} s",
             "take a smaller network or batch",
         )
+
+
+def shortest(step: Callable[[], object], times: int = 3) -> float:
+    """Seconds of the quickest of a few calls on a CPU: what a larger case can be told from."""
+    return min(_timed(step, _Resident()) for _ in range(times))
 
 
 class _Resident:

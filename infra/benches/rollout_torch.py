@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from infra.benches.rollout_drop import INPUTS, NOISE_MW, POWER_MW, Drop, drop, path_gain
-from infra.benches.rollout_measure import SECONDS, Case, Measured, NotRun, Plan, Work, measure
+from infra.benches.rollout_measure import SECONDS, Case, Measured, NotRun, Plan, Work, measure, refuse_slow, shortest
 
 Tensor = torch.Tensor
 Form = Literal[
@@ -39,6 +39,8 @@ COMPUTES: dict[Form, str] = {
 }
 # How many arrays of [N, P, C] stand in memory at once.
 _WIDE: dict[Form, int] = {"eager": 2, "eager_strongest": 2, "positions": 6}
+# On a CPU a batch of these takes as long as its scenarios one by one, or nearly.
+_ONE_BY_ONE: tuple[Form, ...] = ("eager", "eager_strongest", "positions", "positions_compiled")
 
 
 def bare_torch(
@@ -62,16 +64,23 @@ def prepare(case: Case, batch: int, device: str, form: Form) -> Work:
     Raises
     ------
     NotRun
-        If there is no compiler for it.
+        If it cannot be compiled here, or would take too long.
     """
     if "compiled" in form:
         _compiler()
+    if batch > 1 and form in _ONE_BY_ONE and device == "cpu":
+        step, kept, given = parts(drop(case), 1, device, form)
+        refuse_slow(batch * shortest(lambda: step(*kept, *given[0])), "would take")
     step, kept, given = parts(drop(case), batch, device, form)
     turns = cycle(given)
     if "compiled" in form:
         torch.compiler.reset()  # it counts the shapes that one function was compiled for, and stops at eight
         step = torch.compile(step, fullgraph=True, dynamic=False)
-        step(*kept, *given[0])
+        try:
+            step(*kept, *given[0])
+        except RuntimeError as error:  # the base of all that it raises
+            cause = str(error).strip().partition("\n")[0]
+            raise NotRun(f"torch.compile fails: {cause}", "see that a C++ program with Python.h compiles") from error
     tensors = [*kept, *(t for turn in given for t in turn)]
     return Work(lambda: step(*kept, *next(turns)), sum(t.nbytes for t in tensors))
 

@@ -154,6 +154,25 @@ def test_memory_of_a_step_is_seen_and_torch_keeps_one_thread() -> None:
     assert torch.get_num_threads() == before
 
 
+def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("Python.h: no such file\nand much more")
+
+    monkeypatch.setenv("CXX", "true")
+    monkeypatch.setattr(torch.compiler, "reset", lambda: None)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fails)
+    found = bare_torch(SMALL, form="compiled")
+    assert "fails: Python.h: no such file; see" in found.not_run
+
+
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError])
+def test_what_runs_out_of_memory_all_the_same_is_not_run(error: type[Exception]) -> None:
+    def prepare() -> Work:
+        raise error
+
+    assert "memory ran out" in measure(Plan("x", "a large array"), prepare).not_run
+
+
 @pytest.mark.parametrize(("cells", "users"), [(20, 100), (0, 100), (21, 0)])
 def test_a_case_is_of_whole_sites_and_has_users(cells: int, users: int) -> None:
     with pytest.raises(NotRun, match="multiple of 3"):
