@@ -156,6 +156,18 @@ class Configuration:
             made.check_ratios(network)
         return made
 
+    def check_finite(self) -> None:
+        """Refuse levers that were set past `with_values` to what is no number.
+
+        Raises
+        ------
+        InvalidConfiguration
+            Naming the lever.
+        """
+        for name, tensor in vars(self).items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise InvalidConfiguration(f"{name} holds a value that is not finite; set levers by with_values")
+
     def check_ratios(self, network: Network) -> None:
         """Refuse slice shares of a cell that do not fit together.
 

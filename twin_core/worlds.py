@@ -59,12 +59,12 @@ class Ground:
         return tensor.to(device=self.device, dtype=self.dtype).contiguous()
 
     def check(self, configuration: Configuration) -> None:
-        """Refuse a configuration of another network.
+        """Refuse a configuration of another network, or with values that are no numbers.
 
         Raises
         ------
         InvalidConfiguration
-            Naming both sizes.
+            Naming both sizes, or the lever.
         """
         cells = len(self.twin.network.cells)
         if configuration.cio_db.shape != (cells, cells):
@@ -72,6 +72,7 @@ class Ground:
                 f"the configuration is for {configuration.cio_db.shape[0]} cells, the twin has {cells}; "
                 "derive it from the twin's"
             )
+        configuration.check_finite()
 
     def rsrp(self, configuration: Configuration) -> Tensor:
         """[P, C] dBm under a configuration, without perturbation."""
@@ -98,7 +99,7 @@ class Ground:
 
     def traffic(self, scenarios: Scenarios, periods: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """[S, T, P] demand in kbit/s and users, of some of the periods."""
-        grid = self.twin.network.grid
+        grid = self.twin.network.seen_from
         by_cell = scenarios.demand_factor[:, periods] * (1 + scenarios.demand_bias[:, None])
         factor = self.there(by_cell) @ self._home
         demand = self.demand[periods] * factor

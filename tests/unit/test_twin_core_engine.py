@@ -18,7 +18,10 @@ from twin_core.radio.coverage import moved_rsrp
 from twin_core.radio.drop import DropSettings, drop
 from twin_core.radio.interference import Interference
 from twin_core.radio.position_gains import PositionGains
+from twin_core.rollout import rollout
+from twin_core.scenarios import Scenarios
 from twin_core.settings import PhysicsSettings, TwinSettings
+from twin_core.twin import Twin
 
 # So exact that what is left of the difference between two ways is theirs, not the iteration's.
 SETTINGS = TwinSettings(physics=PhysicsSettings(tolerance=1e-6, max_iterations=300))
@@ -228,3 +231,11 @@ def test_more_power_for_an_isolated_cell_never_lowers_its_sinr() -> None:
     load = torch.full((1, 3), 0.5, dtype=torch.float64)
     sinr = [Physics.of(lone, environment, c, SETTINGS).links.sinr(load) for c in stronger]
     assert all(bool((after > before).all()) for before, after in pairwise(sinr))
+
+
+@pytest.mark.parametrize("lever", ["tx_power_dbm", "tilt_deg", "cio_db"])
+def test_a_lever_that_is_no_number_is_refused_before_anything_is_rolled_out(lever: str) -> None:
+    twin = Twin.create(hexagonal(sites=1))
+    broken = replace(twin.configuration, **{lever: getattr(twin.configuration, lever) * torch.nan})
+    with pytest.raises(InvalidConfiguration, match=lever):
+        rollout(twin, broken, Scenarios.nominal(twin.network))
