@@ -154,7 +154,8 @@ class TwinSettings:
             "physics": vars(self.physics),
             "calibration": vars(self.calibration),
             "fidelity": {**vars(self.fidelity), "gates": [list(g) for g in self.fidelity.gates]},
-            "mobility": vars(self.mobility),
+            # Only where it differs, so that snapshots of twins that never had it keep their bytes.
+            **({"mobility": vars(self.mobility)} if self.mobility != MobilitySettings() else {}),
         }
 
     @classmethod

@@ -76,7 +76,7 @@ class MobilitySettings:
     sample_s: float = 0.2
     shadow_db: float = 6.0
     decorrelation_m: float = 50.0
-    unmapped_db: float = 3.0
+    unmapped_db: float = 4.0
     site_correlation: float = 0.5
     sector_correlation: float = 1.0
     measurement_noise_db: float = 1.0
@@ -110,7 +110,7 @@ class MobilitySettings:
         Examples
         --------
         >>> MobilitySettings().on_a_learned_map.shadow_db
-        3.0
+        4.0
         """
         return replace(self, shadow_db=min(self.shadow_db, self.unmapped_db))
 

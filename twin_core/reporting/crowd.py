@@ -13,7 +13,7 @@ from twin_core.flow.load import Loads
 from twin_core.flow.traffic import free_share
 from twin_core.physics import Physics
 from twin_core.radio.link import FADING_DB, cqi_thresholds_db
-from twin_core.radio.mcs import LinkAdaptation
+from twin_core.radio.mcs import CQI, LinkAdaptation, thresholds_db
 
 Tensor = torch.Tensor
 
@@ -50,6 +50,8 @@ class Crowd:
         SINR while the strongest interferer is silent, and while it sends.
     busy
         [E, 1] how much of the time it sends.
+    adaptation
+        Of the links; None for the truncated Shannon bound.
     """
 
     cell: Tensor
@@ -61,6 +63,7 @@ class Crowd:
     quiet_db: Tensor
     disturbed_db: Tensor
     busy: Tensor
+    adaptation: LinkAdaptation | None
 
     @classmethod
     def of(cls, physics: Physics, loads: Loads, demand_kbps: Tensor, users: Tensor) -> "Crowd":
@@ -100,6 +103,7 @@ class Crowd:
             quiet_db=10 * torch.log10(signal / others),
             disturbed_db=10 * torch.log10(signal / (others + strongest)),
             busy=busy,
+            adaptation=links.adaptation,
         )
 
     def per_cell(self, quantity: Tensor) -> Tensor:
@@ -125,7 +129,7 @@ class Crowd:
 
     def over_cqi(self) -> Tensor:
         """[C, 16] users by the CQI that they report, fading counted in."""
-        return self.over_sinr(self.users) @ _cqi_table()
+        return self.over_sinr(self.users) @ _cqi_table(self.adaptation)
 
     def over_rsrp(self) -> Tensor:
         """[C, 16] users by RSRP, in the bins of RSRP_EDGES_DBM."""
@@ -199,10 +203,11 @@ def percentiles(values: Tensor, weight: Tensor, group: Tensor, groups: int) -> T
     return torch.where(total > 0, torch.lerp(v[lower], v[upper], part), torch.nan)
 
 
-@lru_cache(maxsize=1)
-def _cqi_table() -> Tensor:
+@lru_cache(maxsize=8)
+def _cqi_table(link: LinkAdaptation | None) -> Tensor:
     """[B, 16] probability of each CQI at each SINR of _SINR_DB, which fading moves."""
-    edges = torch.tensor(cqi_thresholds_db(), dtype=torch.float64)
+    levels = cqi_thresholds_db() if link is None else thresholds_db(replace(link, schemes=CQI))
+    edges = torch.tensor(levels, dtype=torch.float64)
     reached = torch.special.ndtr((_SINR_DB[:, None] - edges) / FADING_DB)
     whole = torch.cat([torch.ones_like(reached[:, :1]), reached, torch.zeros_like(reached[:, :1])], dim=1)
     return whole[:, :-1] - whole[:, 1:]

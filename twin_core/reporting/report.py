@@ -35,7 +35,7 @@ from twin_core.worlds import Ground
 
 Tensor = torch.Tensor
 
-_LINK, _OVERHEAD = LinkAdaptation(), Overhead()
+_OVERHEAD = Overhead()
 _J_PER_KWH = 3.6e6
 # Beyond this load a cell counts as full, and wants more than it has (as in `twin_core.flow.slices`).
 _FULL = 0.95
@@ -247,13 +247,14 @@ class _Maker:
         network, load = self.twin.network, self.loads.load[0, 0].double()
         idle = _OVERHEAD.idle_share(network.prbs, network.scs_khz)
         most = torch.where(self.physics.on_air, 10 * self.configuration.tx_power_dbm, torch.nan)
+        link = self.physics.links.adaptation or LinkAdaptation()
         # kbit/s per bit/s/Hz are resource elements a millisecond.
-        sent = network.kbps_per_efficiency * 1000 * self._period_s * load / _LINK.resource_elements
+        sent = network.kbps_per_efficiency * 1000 * self._period_s * load / link.resource_elements
         return {
             "CARR.MaxTxPwr": most,
             "CARR.MeanTxPwr": most + 100 * torch.log10(sending_share(load, idle)),
             "TB.TotNbrDl": sent,
-            "TB.ErrTotNbrDl": (sent * self.crowd.block_errors(_LINK)).nan_to_num(0.0),
+            "TB.ErrTotNbrDl": (sent * self.crowd.block_errors(link)).nan_to_num(0.0),
         }
 
     def _radio(self) -> dict[str, Tensor]:
@@ -271,13 +272,13 @@ class _Maker:
     def _handovers(self, users: Tensor, missing: dict[str, str]) -> Flows | None:
         """Per second between cells, of covered users on the twin's map."""
         network, p = self.twin.network, self.twin.settings
-        if not isinstance(network.grid, Grid):
+        if not isinstance(network.seen_from, Grid):
             missing.update(dict.fromkeys(MOBILITY, "handovers need an area of pixels side by side, not single places"))
             return None
         like = self.physics.links.signal
         flows = handover_flows(
             self.physics.rsrp.to(like),
-            network.grid,
+            network.seen_from,
             (users.reshape(-1) * self.physics.attachment.covered).to(like),
             self.loads.load[0, 0],
             self.configuration.cio_db.to(like),
