@@ -14,7 +14,6 @@ from twin_core.exchange.radio_map import GAIN, SERVER, SINR, RadioMap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # More names than these hide the map.
 _NAMED_SITES, _NAMED_AREAS = 30, 66
@@ -36,12 +35,7 @@ def png(radio_map: RadioMap) -> bytes:
     MissingLibrary
         Without matplotlib.
     """
-    if len(radio_map.bands) != 1:
-        raise InvalidFile(
-            f"a picture shows one band and the map has {len(radio_map.bands)}; choose a cell, or write GeoTIFF"
-        )
-    if not np.isfinite(radio_map.values).any():
-        raise InvalidFile(f"no pixel has a value of {radio_map.quantity.title}; is the cell, or every cell, off air?")
+    _check(radio_map)
     with needed_for("PNG", "matplotlib"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -50,16 +44,36 @@ def png(radio_map: RadioMap) -> bytes:
     width, height = (float(np.clip(n * 9 / max(grid.nx, grid.ny), 4.5, 9)) for n in (grid.nx, grid.ny))
     figure = Figure(figsize=(width + 1.8, height + 1.2), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    if radio_map.quantity.name == SERVER.name:
-        _draw_areas(axes, radio_map)
-    else:
-        _draw_values(figure, axes, radio_map)
-    _draw_sites(axes, radio_map)
-    _label(axes, radio_map)
+    draw_map(figure.add_subplot(), radio_map)
     out = io.BytesIO()
     figure.savefig(out, dpi=_DPI, format="png", bbox_inches="tight")
     return out.getvalue()
+
+
+def draw_map(axes: "Axes", radio_map: RadioMap) -> None:
+    """Draw a map with one band into a figure of one's own (matplotlib is in `twinloop[services]`).
+
+    Raises
+    ------
+    InvalidFile
+        If the map has several bands, or no pixel with a value.
+    """
+    _check(radio_map)
+    if radio_map.quantity.name == SERVER.name:
+        _draw_areas(axes, radio_map)
+    else:
+        _draw_values(axes, radio_map)
+    _draw_sites(axes, radio_map)
+    _label(axes, radio_map)
+
+
+def _check(radio_map: RadioMap) -> None:
+    if len(radio_map.bands) != 1:
+        raise InvalidFile(
+            f"a picture shows one band and the map has {len(radio_map.bands)}; choose a cell, or write GeoTIFF"
+        )
+    if not np.isfinite(radio_map.values).any():
+        raise InvalidFile(f"no pixel has a value of {radio_map.quantity.title}; is the cell, or every cell, off air?")
 
 
 def _extent(radio_map: RadioMap) -> tuple[float, float, float, float]:
@@ -75,7 +89,7 @@ def _extent(radio_map: RadioMap) -> tuple[float, float, float, float]:
     return west, east, south, north
 
 
-def _draw_values(figure: "Figure", axes: "Axes", radio_map: RadioMap) -> None:
+def _draw_values(axes: "Axes", radio_map: RadioMap) -> None:
     found = radio_map.values[np.isfinite(radio_map.values)]
     low, high = np.percentile(found, _CUT)
     low, high = np.floor(low / _STEP_DB) * _STEP_DB, np.ceil(high / _STEP_DB) * _STEP_DB
@@ -90,7 +104,7 @@ def _draw_values(figure: "Figure", axes: "Axes", radio_map: RadioMap) -> None:
     )
     beyond = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
     extend = beyond[bool(found.min() < low), bool(found.max() > high)]
-    figure.colorbar(image, ax=axes, label=f"{quantity.title}, {quantity.unit}", extend=extend, shrink=0.85)
+    axes.figure.colorbar(image, ax=axes, label=f"{quantity.title}, {quantity.unit}", extend=extend, shrink=0.85)
 
 
 def _draw_areas(axes: "Axes", radio_map: RadioMap) -> None:
@@ -119,11 +133,22 @@ def _draw_areas(axes: "Axes", radio_map: RadioMap) -> None:
     x, y = grid.x_m.numpy(), grid.y_m.numpy()
     for cell in served:
         own = values == cell
-        # The pixel of the area nearest to its middle, so that the name stands inside also where the area is bent.
+        # Of the pixels deepest inside the area the one nearest to its middle: there the name has room.
         mx, my = float(np.median(x[own])), float(np.median(y[own]))
-        at = np.flatnonzero(own)[np.hypot(x[own] - mx, y[own] - my).argmin()]
+        deep = np.flatnonzero(_deepest(server == cell)[::-1].reshape(-1)[grid.cells_of_rectangle])
+        at = deep[np.hypot(x[deep] - mx, y[deep] - my).argmin()]
         name = short_name(radio_map.twin.network.cells[cell])
         axes.text(x[at] / 1000, y[at] / 1000, name, ha="center", va="center", fontsize=7)
+
+
+def _deepest(area: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """[ny, nx] what is left of an area just before peeling layer by layer leaves nothing."""
+    while True:
+        around = np.pad(area, 1)
+        inner = area & around[1:-1, :-2] & around[1:-1, 2:] & around[:-2, 1:-1] & around[2:, 1:-1]
+        if not inner.any():
+            return area
+        area = inner
 
 
 def _colouring(server: NDArray[np.int64], cells: int, colours: int) -> list[int]:
