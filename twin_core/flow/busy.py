@@ -12,12 +12,12 @@ from twin_core.environment import BUSY_LOADS, knot_weights
 
 Tensor = torch.Tensor
 
-_STEPS = 64
+_STEPS, _BACK_STEPS = 64, 1024
 
 
 @dataclass(frozen=True, eq=False)
 class BusyCurve:
-    """The curve on an even grid of loads from 0 to 1.
+    """The curve on an even grid of loads from 0 to 1, and backwards on one of needs.
 
     Attributes
     ----------
@@ -25,10 +25,13 @@ class BusyCurve:
         [65] h.
     need
         [65] load times h, never falling.
+    load
+        [1025] load that a need gives, on an even grid of needs from 0 to that of a full cell.
     """
 
     factor: Tensor
     need: Tensor
+    load: Tensor
 
     @classmethod
     def of(cls, busy_log: Tensor, dtype: torch.dtype, device: torch.device | str) -> "BusyCurve":
@@ -44,7 +47,11 @@ class BusyCurve:
         loads = torch.linspace(0, 1, _STEPS + 1, dtype=torch.float64)
         factor = (knot_weights(loads, BUSY_LOADS) @ busy_log.double()).exp()
         need = (loads * factor).cummax(dim=0).values
-        return cls(factor.to(device, dtype), need.to(device, dtype))
+        asked = torch.linspace(0, float(need[-1]), _BACK_STEPS + 1, dtype=torch.float64)
+        above = torch.searchsorted(need, asked, right=True).clamp(1, _STEPS)
+        low, high = need[above - 1], need[above]
+        load = (above - 1 + ((asked - low) / (high - low).clamp_min(1e-9)).clamp(0, 1)) / _STEPS
+        return cls(factor.to(device, dtype), need.to(device, dtype), load.to(device, dtype))
 
     def at(self, load: Tensor) -> Tensor:
         """h at loads of any shape in 0..1."""
@@ -55,7 +62,6 @@ class BusyCurve:
 
     def load_for(self, need: Tensor) -> Tensor:
         """Load that an airtime need of any shape gives, at most 1."""
-        above = torch.searchsorted(self.need, need, right=True).clamp(1, _STEPS)
-        low, high = self.need[above - 1], self.need[above]
-        part = ((need - low) / (high - low).clamp_min(1e-9)).clamp(0, 1)
-        return (above - 1 + part) / _STEPS
+        place = (need * (_BACK_STEPS / self.need[-1])).clamp_(0, _BACK_STEPS)
+        below = place.to(torch.int64).clamp_max_(_BACK_STEPS - 1)
+        return torch.lerp(self.load[below], self.load[below + 1], place - below)

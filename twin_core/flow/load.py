@@ -199,25 +199,33 @@ def _equal_airtime(
 
 
 class _Queue:
-    """Traffic that waits from period to period. Runs in NumPy: a scan over T of small vectors."""
+    """Traffic that waits from period to period. A scan over T runs in NumPy: its steps are small vectors."""
 
     def __init__(self, offered: Tensor, waiting: Tensor | None, patience: float) -> None:
-        self._offered: NDArray[Any] = offered.cpu().numpy()
-        self._start = np.zeros_like(self._offered[..., 0, :]) if waiting is None else waiting.cpu().numpy()
-        self._patience = patience
+        self._offered, self._patience = offered, patience
+        self._start = torch.zeros_like(offered[..., 0, :]) if waiting is None else waiting.to(offered)
         self.waiting = bool(self._start.any())
 
     def run(self, capacity: Tensor) -> tuple[Tensor, Tensor]:
         """[N, C] backlog at the start and at the end of each period, for [N, C] capacity."""
-        room: NDArray[Any] = capacity.cpu().numpy().reshape(self._offered.shape)
-        before, after = np.empty_like(room), np.empty_like(room)
-        waiting = self._start
+        room = capacity.view(self._offered.shape)
         surplus, most = self._offered - room, self._patience * room
-        for t in range(self._offered.shape[-2]):
+        if surplus.shape[-2] == 1:
+            before = self._start.unsqueeze(-2)
+            return before.reshape(capacity.shape), torch.minimum((before + surplus).clamp_min_(0), most).view_as(
+                capacity
+            )
+        starts, ends = self._scan(surplus.cpu().numpy(), most.cpu().numpy())
+        return (
+            torch.from_numpy(starts).reshape(capacity.shape).to(capacity.device),
+            torch.from_numpy(ends).reshape(capacity.shape).to(capacity.device),
+        )
+
+    def _scan(self, surplus: NDArray[Any], most: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        before, after = np.empty_like(surplus), np.empty_like(surplus)
+        waiting: NDArray[Any] = self._start.cpu().numpy()
+        for t in range(surplus.shape[-2]):
             before[..., t, :] = waiting
             waiting = np.clip(waiting + surplus[..., t, :], 0, most[..., t, :])
             after[..., t, :] = waiting
-        return (
-            torch.from_numpy(before).reshape(capacity.shape).to(capacity.device),
-            torch.from_numpy(after).reshape(capacity.shape).to(capacity.device),
-        )
+        return before, after

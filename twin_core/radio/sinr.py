@@ -1,6 +1,7 @@
 """Signal, interference and noise on the links between pixels and their cells."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -73,7 +74,9 @@ class Links(LinkEnds):
     strongest
         [E, 1 | N] that of the strongest interferer.
     strongest_cell
-        [E, 1 | N] which cell that is; the link's own cell where there is none.
+        [E] which cell that is; the link's own cell where there is none.
+    rivalled, rivals
+        [R] links whose strongest interferer is not the same in all configurations, and [R, N] which it is.
     sending
         [C, N] power of each cell relative to that for which interference stands; None where it is that.
     kbps_per_efficiency
@@ -96,6 +99,8 @@ class Links(LinkEnds):
     interference: Interference
     strongest: Tensor
     strongest_cell: Tensor
+    rivalled: Tensor
+    rivals: Tensor
     sending: Tensor | None
     kbps_per_efficiency: Tensor
     of_pixel: Tensor
@@ -117,8 +122,9 @@ class Links(LinkEnds):
         """[E, N] noise and interference but for the strongest, and how much of the time the strongest sends."""
         by_cell = load.T.contiguous()
         if self.sending is None:
-            return self.interference.at(by_cell).add_(1), by_cell.index_select(0, self.strongest_cell[:, 0])
-        busy = by_cell.gather(0, self.strongest_cell)
+            return self.interference.at(by_cell).add_(1), by_cell.index_select(0, self.strongest_cell)
+        busy = by_cell.index_select(0, self.strongest_cell)
+        busy.index_copy_(0, self.rivalled, by_cell.gather(0, self.rivals))
         others = self.interference.at(by_cell.mul_(self.sending))
         return others.addcmul_(self.strongest, busy, value=-1).clamp_min_(0).add_(1), busy
 
@@ -135,7 +141,7 @@ class Links(LinkEnds):
         sent = load if power is None else load * power
         if self.sending is None:
             noise = self.interference.at(sent.T.contiguous()).add_(1)
-            noise.addcmul_(self.strongest, sent.T.index_select(0, self.strongest_cell[:, 0]))
+            noise.addcmul_(self.strongest, sent.T.index_select(0, self.strongest_cell))
         else:
             noise = self.interference.at(sent.T * self.sending).add_(1)
         if power is None:
@@ -219,13 +225,15 @@ def links_of(
         interference.mul_(disturbs.to(dtype)[cell])
     if power_db is None:
         top = interference.max(dim=1, keepdim=True)
-        strongest, strongest_cell = top.values, torch.where(top.values > 0, top.indices, cell[:, None])
+        loudest = _Loudest(
+            top.values, torch.where(top.values > 0, top.indices, cell[:, None])[:, 0], cell[:0], cell[:0, None]
+        )
         interference.scatter_(1, top.indices, 0.0)
         sending = None
     else:
         sending = (10 ** (power_db / 10)).to(dtype)
         signal = signal * sending.index_select(0, cell)
-        strongest, strongest_cell = _strongest(interference, sending, cell)
+        loudest = _loudest(interference, sending, cell)
     share, covered = _columns(attachment.share), _columns(attachment.covered)[pixel]
     rate = network.kbps_per_efficiency[cell] * environment.capacity_gain[cell]
 
@@ -235,8 +243,10 @@ def links_of(
     return Links(
         signal=there(signal),
         interference=Interference.of(interference, settings.interferers).to(device, dtype),
-        strongest=there(strongest),
-        strongest_cell=strongest_cell.to(device),
+        strongest=there(loudest.gain),
+        strongest_cell=loudest.cell.to(device),
+        rivalled=loudest.rivalled.to(device),
+        rivals=loudest.rivals.to(device),
         sending=None if sending is None else there(sending),
         kbps_per_efficiency=there(rate),
         of_pixel=pixel.to(device),
@@ -250,22 +260,27 @@ def links_of(
     )
 
 
-def _strongest(interference: Tensor, sending: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """[E, N] the strongest interferer of each link in each configuration, and which cell that is.
+class _Loudest(NamedTuple):
+    """The strongest interferer of each link, see `Links`."""
 
-    Mostly it is the same in all. Where another may outdo it, all of the loudest few are weighed.
-    """
+    gain: Tensor
+    cell: Tensor
+    rivalled: Tensor
+    rivals: Tensor
+
+
+def _loudest(interference: Tensor, sending: Tensor, cell: Tensor) -> _Loudest:
+    """In each of N configurations: mostly it is the same. Where another may outdo it, the loudest few are weighed."""
     top = interference.topk(min(_LOUDEST, interference.shape[1]), dim=1)
     most, least = (top.values * bound[top.indices] for bound in (sending.amax(dim=1), sending.amin(dim=1)))
     first = top.indices[:, 0]
-    strongest = top.values[:, :1] * sending.index_select(0, first)
-    which = torch.where(top.values[:, 0] > 0, first, cell)[:, None].repeat(1, sending.shape[1])
+    gain = top.values[:, :1] * sending.index_select(0, first)
     rivalled = ((most > least.amax(dim=1, keepdim=True)).sum(dim=1) > 1) | (least[:, 0] <= 0)
     some = top.indices[rivalled]
     best = (top.values[rivalled][:, :, None] * sending[some]).max(dim=1)
-    strongest[rivalled] = best.values
-    which[rivalled] = torch.where(best.values > 0, some.gather(1, best.indices), cell[rivalled, None])
-    return strongest, which
+    gain[rivalled] = best.values
+    rivals = torch.where(best.values > 0, some.gather(1, best.indices), cell[rivalled, None])
+    return _Loudest(gain, torch.where(top.values[:, 0] > 0, first, cell), torch.nonzero(rivalled)[:, 0], rivals)
 
 
 def _columns(quantity: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ class Crowd:
         groups = replace(links, signal=links.signal * apart, spread_db=0.0)
         rate = groups.full_rate_kbps(load.expand(len(_REACH), cells)).double()
 
-        busy = load[0][links.strongest_cell].double()
+        busy = load[0][links.strongest_cell, None].double()
         strongest, signal = links.strongest.double(), groups.signal.double()
         # Interference and noise without the strongest, from the mean with it; noise alone is 1.
         others = (links.signal / links.sinr(load)).double() - strongest * busy
