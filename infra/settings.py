@@ -147,7 +147,9 @@ class TwinRoleSettings(Section):
     buildings: Path | None = Field(
         default=None, description="GeoJSON of buildings that a twin begins with, once, where gains are unknown"
     )
-    core: TwinSettings = Field(default_factory=TwinSettings, description="Physics, calibration, fidelity gates, mobility")
+    core: TwinSettings = Field(
+        default_factory=TwinSettings, description="Physics, calibration, fidelity gates, mobility"
+    )
     governance: GovernanceSettings = Field(
         default_factory=GovernanceSettings, description="Which values are possible, and how long to remember"
     )
