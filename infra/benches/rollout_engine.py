@@ -139,13 +139,13 @@ def from_positions(case: Case, device: str = "cpu", seconds: float = SECONDS) ->
     def prepare() -> Work:
         network, _, usual, _ = scene(case)
         gains = PositionGains.of(network.topology, usual.tilt_deg, usual.azimuth_deg, device)
-        places = cycle([torch.from_numpy(u).float().to(device) for u in drop(case).users_m])
+        places = cycle([torch.from_numpy(u).float().T.contiguous().to(device) for u in drop(case).users_m])
         power = torch.full((case.cells,), POWER_MW, device=device)
         load, noise = torch.ones(case.cells, device=device), torch.full((1,), NOISE_MW, device=device)
 
         def step() -> None:
-            users = next(places)
-            best_server_sinr(gains.at(users[:, 0], users[:, 1]), power, load, noise)
+            east, north = next(places)
+            best_server_sinr(gains.at(east, north), power, load, noise)
 
         return Work(step, gains.gain.nbytes + gains.turn.nbytes)
 

@@ -12,7 +12,7 @@ pixel differ by shadowing, and what adds up over them is airtime, so the efficie
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,17 @@ SHANNON_SHARE = 0.6
 FADING_DB = 2.0  # what fading leaves of itself after scheduling and retransmission (assumption; the level is fitted)
 # The table has 8 nodes an octave of SINR, so that a float's own exponent and first mantissa bits say where to look.
 _LOW_OCTAVE, _HIGH_OCTAVE, _NODE_BITS = -8, 13, 3
+
+
+class _Float(NamedTuple):
+    """Integers of the same size, bits of the mantissa, and bias of the exponent."""
+
+    words: torch.dtype
+    mantissa: int
+    bias: int
+
+
+_FLOATS = {torch.float32: _Float(torch.int32, 23, 127), torch.float64: _Float(torch.int64, 52, 1023)}
 _FINE_DB = np.arange(-50.0, 60.0, 0.1)
 
 
@@ -70,8 +81,10 @@ def _of_user(link: LinkAdaptation | None) -> NDArray[Any]:
 
 
 @lru_cache(maxsize=64)
-def _table(spread_db: float, link: LinkAdaptation | None, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """[n] intercept (real) and slope (imaginary) of efficiency over linear SINR between nodes."""
+def _table(
+    spread_db: float, link: LinkAdaptation | None, dtype: torch.dtype, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """[n] intercept and slope of efficiency over linear SINR between nodes; what lies below the first is never read."""
     octaves = np.arange(_LOW_OCTAVE, _HIGH_OCTAVE)[:, None]
     steps = 1 << _NODE_BITS
     nodes = np.append((2.0**octaves * (1 + np.arange(steps) / steps)).ravel(), 2.0**_HIGH_OCTAVE)
@@ -81,8 +94,11 @@ def _table(spread_db: float, link: LinkAdaptation | None, dtype: torch.dtype, de
     user_db = 10 * np.log10(nodes)[:, None] + spread_db * reach
     airtime = np.interp(user_db, _FINE_DB, 1 / _of_user(link)) @ (weight / weight.sum())
     slope = np.diff(1 / airtime) / np.diff(nodes)
-    table = torch.complex(torch.from_numpy(1 / airtime[:-1] - slope * nodes[:-1]), torch.from_numpy(slope))
-    return table.to(device=device, dtype=torch.complex64 if dtype == torch.float32 else torch.complex128)
+    unread = np.zeros((_FLOATS[dtype].bias + _LOW_OCTAVE) << _NODE_BITS)
+    intercept = 1 / airtime[:-1] - slope * nodes[:-1]
+    lines = (torch.from_numpy(np.concatenate([unread, part])) for part in (intercept, slope))
+    first, second = (line.to(device=device, dtype=dtype) for line in lines)
+    return first, second
 
 
 def efficiency(sinr: torch.Tensor, spread_db: float, link: LinkAdaptation | None = None) -> torch.Tensor:
@@ -105,9 +121,8 @@ def efficiency(sinr: torch.Tensor, spread_db: float, link: LinkAdaptation | None
     >>> efficiency(sinr, 3.0, LinkAdaptation()).round(decimals=3).tolist()
     [0.007, 0.649, 5.555]
     """
-    words, mantissa, bias = (torch.int32, 23, 127) if sinr.dtype == torch.float32 else (torch.int64, 52, 1023)
-    held = sinr.clamp(2.0**_LOW_OCTAVE, 2.0**_HIGH_OCTAVE * (1 - 1e-6)).contiguous()
+    words, mantissa, _ = _FLOATS[sinr.dtype]
+    held = sinr.clamp(2.0**_LOW_OCTAVE, 2.0**_HIGH_OCTAVE * (1 - 1e-6)).contiguous().view(-1)
     node = held.view(words) >> (mantissa - _NODE_BITS)
-    node = node.sub_((bias + _LOW_OCTAVE) << _NODE_BITS).view(-1)
-    line = torch.view_as_real(_table(spread_db, link, sinr.dtype, sinr.device).index_select(0, node))
-    return torch.addcmul(line[:, 0], line[:, 1], held.view(-1)).view_as(held)
+    intercept, slope = _table(spread_db, link, sinr.dtype, sinr.device)
+    return held.mul_(slope.index_select(0, node)).add_(intercept.index_select(0, node)).view(sinr.shape)

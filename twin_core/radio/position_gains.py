@@ -1,19 +1,16 @@
 """Gains towards users wherever they are: a thousand users against 57 cells in well under a millisecond.
 
 The same physics as a network's own map (expected path loss of TR 38.901, columns with mechanical and electrical tilt),
-without angles or logarithms: directions are dot products; the square of the azimuth is a polynomial of its cosine; the
-array factor one of a cosine; path loss, and the square of the elevation, are read off tables that the exponent and the
-first mantissa bits of a squared distance, or of a squared sine, index. A table's steps are a thousandth of an octave
-squared, so that reading without interpolation is off by no more than 0.01 dB.
+without angles, logarithms or powers: directions are dot products, and what depends on one quantity alone is read off a
+table. Path loss and, where an antenna hangs upright, its whole vertical pattern depend on the distance: the exponent
+and the first mantissa bits of its square are the index. The horizontal pattern depends on a cosine. Steps are so fine
+that reading without interpolation is off by no more than 0.02 dB.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from math import log2, pi
+from math import pi
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from schemas.topology import Topology
 from twin_core.exceptions import InvalidSettings
@@ -21,37 +18,15 @@ from twin_core.radio.antenna import BEAMWIDTH_DEG, ELEMENT_GAIN_DBI, FLOOR_DB, R
 from twin_core.radio.layout import Layout
 from twin_core.radio.path_loss import UT_HEIGHT_M, Scenario, expected_loss_db, scenario_of
 
-Array = NDArray[np.float64]
 Tensor = torch.Tensor
 
-# 1024 steps an octave of squared distance from 8 m to 16 km; nearer than 10 m the loss at 10 m holds anyway.
-_LOW_OCTAVE, _HIGH_OCTAVE, _STEP_BITS = 6, 28, 10
+# 512 steps an octave of squared distance from 8 m to 8 km; nearer than 10 m the loss at 10 m holds anyway.
+_LOW_OCTAVE, _HIGH_OCTAVE, _STEP_BITS = 6, 26, 9
 _STEPS = (_HIGH_OCTAVE - _LOW_OCTAVE) << _STEP_BITS
 _EXPONENT_BIAS, _MANTISSA_BITS = 127, 23  # of a float32
-_OCTAVES_PER_DB = log2(10) / 10
-_OCTAVES_PER_RADIAN2 = 12 / (BEAMWIDTH_DEG * pi / 180) ** 2 * _OCTAVES_PER_DB
-_FLOOR_OCTAVES = FLOOR_DB * _OCTAVES_PER_DB
-# Cosine of the azimuth beyond which the element has reached its floor.
-_LEAST_COSINE = -0.25
-
-
-def _squared_angle(degree: int, low: float, high: float, angle: Callable[[Array], Array]) -> list[float]:
-    """Gain, in octaves and so negative, as a polynomial of a cosine or of a squared sine, lowest power first."""
-    at = low + (high - low) * (1 - np.cos(np.linspace(0, pi, 400))) / 2
-    fitted = np.polynomial.Chebyshev.fit(at, -_OCTAVES_PER_RADIAN2 * angle(at) ** 2, degree)
-    return [float(c) for c in fitted.convert(kind=np.polynomial.Polynomial).coef]
-
-
-_AZIMUTH = _squared_angle(5, _LEAST_COSINE, 1.0, np.arccos)
-_ELEVATION = _squared_angle(4, 0.0, 0.75, lambda v: np.arcsin(np.sqrt(v)))  # up to 60 degrees
-
-
-def _horner(x: Tensor, coefficients: list[float]) -> Tensor:
-    """The polynomial but for its constant."""
-    out = x * coefficients[-1]
-    for c in coefficients[-2:0:-1]:
-        out.add_(c).mul_(x)
-    return out
+# Cosines of an azimuth down to where the element has reached its floor, and sines, each in so many steps to 1.
+_LEAST_COSINE, _ANGLE_STEPS = -0.25, 4096
+_FLOOR = 10 ** (-FLOOR_DB / 10)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,29 +37,25 @@ class PositionGains:
     ----------
     turn, shift
         [2, 2 C] and [2 C] that turn a place (east, north) into metres ahead and to the right of each antenna.
-    drop_m
-        [C] height of the users above the antenna, negative.
-    mechanical
-        [2, C] cosine and sine of the mechanical tilt; None where there is none.
-    aim
-        [C] pi times the sine of the electrical tilt.
     gain
-        [K] linear path gain by squared distance, half the antenna's gain at its peak counted in.
-    lift
-        [K] gain in octaves that elevation costs an element without mechanical tilt, by squared distance, and with it
-        what the azimuth's polynomial begins with.
+        [.. + K steps] linear path gain with the antenna's peak, by squared distance, of each kind of cell.
+    vertical
+        [.. + K steps] vertical pattern below its peak, by squared distance, of antennas that hang upright.
+    horizontal
+        [4096 ..] pattern of an element over an angle below its peak, by the angle's cosine.
     first
-        [C] where each cell's part of the tables begins; None where all share one.
+        [C] where each cell's kind begins in the tables; None where all are of one kind.
+    tilted
+        How antennas lean and aim; None where all hang upright.
     """
 
     turn: Tensor
     shift: Tensor
-    drop_m: Tensor
-    mechanical: Tensor | None
-    aim: Tensor
     gain: Tensor
-    lift: Tensor
+    vertical: Tensor
+    horizontal: Tensor
     first: Tensor | None
+    tilted: "_Tilted | None"
 
     @classmethod
     def of(
@@ -104,27 +75,32 @@ class PositionGains:
         layout = Layout.of(topology)
         look = torch.deg2rad(layout.azimuth_deg + azimuth_deg)
         ahead, right = torch.stack([look.sin(), look.cos()]), torch.stack([look.cos(), -look.sin()])
-        turn = torch.cat([ahead, right], dim=1)
         shift = -torch.cat([c[0] * layout.x_m + c[1] * layout.y_m for c in (ahead, right)])
-        tilt = torch.deg2rad(layout.mechanical_tilt_deg)
-        mechanical = torch.stack([tilt.cos(), tilt.sin()]) if bool(tilt.any()) else None
-        kinds = [(c.height_m, c.carrier_ghz, c.scenario or scenario_of(c.height_m)) for c in topology.cells]
+        kinds = [
+            (c.height_m, c.carrier_ghz, c.scenario or scenario_of(c.height_m), tilt)
+            for c, tilt in zip(topology.cells, tilt_deg.tolist(), strict=True)
+        ]
         distinct = sorted(set(kinds))
-        tables = [_tables(*kind) for kind in distinct]
+        tables = [_by_distance(*kind) for kind in distinct]
+        # A float's bits are taken as they are: what lies below the first octave is there, and never read.
+        unread = torch.zeros((_EXPONENT_BIAS + _LOW_OCTAVE) << _STEP_BITS, dtype=torch.float64)
         first = torch.tensor([distinct.index(kind) * _STEPS for kind in kinds], dtype=torch.int32)
+        # One step beyond 1 for what rounding makes of a cosine.
+        angles = torch.arange(round((1 - _LEAST_COSINE) * _ANGLE_STEPS) + 2, dtype=torch.float64) / _ANGLE_STEPS
+        horizontal = _element(torch.rad2deg(torch.arccos((_LEAST_COSINE + angles).clamp_max(1.0))))
 
         def there(t: Tensor) -> Tensor:
             return t.to(device, torch.float32).contiguous()
 
+        leans = bool(layout.mechanical_tilt_deg.any())
         return cls(
-            there(turn),
-            there(shift),
-            there(UT_HEIGHT_M - layout.height_m),
-            None if mechanical is None else there(mechanical),
-            there(pi * torch.deg2rad(tilt_deg).sin()),
-            there(torch.cat([gain for gain, _ in tables])),
-            there(torch.cat([lift for _, lift in tables])),
-            None if len(distinct) == 1 else first.to(device),
+            turn=there(torch.cat([ahead, right], dim=1)),
+            shift=there(shift),
+            gain=there(torch.cat([unread, *(gain for gain, _ in tables)])),
+            vertical=there(torch.cat([unread, *(vertical for _, vertical in tables)])),
+            horizontal=there(horizontal),
+            first=None if len(distinct) == 1 else first.to(device),
+            tilted=_Tilted.of(layout, tilt_deg, device) if leans else None,
         )
 
     def at(self, x_m: Tensor, y_m: Tensor) -> Tensor:
@@ -140,52 +116,77 @@ class PositionGains:
         [[-94.0, -124.0, -124.0]]
         """
         places = torch.stack([x_m, y_m], dim=1)
-        cells = len(self.aim)
+        cells = self.turn.shape[1] // 2
         # Two small products rather than one and two strided halves: what follows runs over whole rows.
         ahead = torch.addmm(self.shift[:cells], places, self.turn[:, :cells])
         right = torch.addmm(self.shift[cells:], places, self.turn[:, cells:])
         d2 = right.mul_(right).addcmul_(ahead, ahead).clamp_(2.0**_LOW_OCTAVE, 2.0**_HIGH_OCTAVE * (1 - 1e-6))
         step = d2.view(torch.int32) >> (_MANTISSA_BITS - _STEP_BITS)
-        step.sub_((_EXPONENT_BIAS + _LOW_OCTAVE) << _STEP_BITS)
         if self.first is not None:
             step.add_(self.first)
         step = step.view(-1)
-        gain = self.gain.index_select(0, step).view_as(d2)
-        slant = (d2 + self.drop_m**2).rsqrt_()
-        if self.mechanical is None:
-            octaves = self.lift.index_select(0, step).view_as(d2)
-            phase = torch.addcmul(self.aim, slant, pi * self.drop_m)
+        if self.tilted is None:
+            vertical = self.vertical.index_select(0, step).view_as(d2)
             cosine = d2.rsqrt_().mul_(ahead)
         else:
-            cos, sin = self.mechanical
-            above = torch.addcmul(cos * self.drop_m, ahead, sin).mul_(slant)
-            octaves = _horner((above * above).clamp_max_(0.75), _ELEVATION).add_(_AZIMUTH[0] + _ELEVATION[0])
-            phase = torch.addcmul(self.aim, above, self.aim.new_tensor(pi))
-            beside2 = d2.addcmul_(ahead, ahead, value=-1)
-            turned = ahead * cos - sin * self.drop_m
-            cosine = beside2.addcmul_(turned, turned).clamp_min_(1.0).rsqrt_().mul_(turned)
-        octaves.add_(_horner(cosine.clamp_(_LEAST_COSINE, 1.0), _AZIMUTH)).clamp_(-_FLOOR_OCTAVES, 0.0)
-        pattern = octaves.exp2_().mul_(_column(phase)).clamp_min_(2.0 ** (1 - _FLOOR_OCTAVES))
-        return pattern.mul_(gain)
+            vertical, cosine = self.tilted.seen(ahead, d2)
+        angle = cosine.mul_(_ANGLE_STEPS).add_(0.5 - _LEAST_COSINE * _ANGLE_STEPS).clamp_min_(0).int()
+        pattern = vertical.mul_(self.horizontal.index_select(0, angle.view(-1)).view_as(d2)).clamp_min_(_FLOOR)
+        return pattern.mul_(self.gain.index_select(0, step).view_as(d2))
 
 
-def _column(phase: Tensor) -> Tensor:
-    """Twice the array factor of eight elements half a wavelength apart over its peak, 0..2.
+@dataclass(frozen=True, eq=False)
+class _Tilted:
+    """Antennas of which some lean: where a place lies in the antenna's frame then depends on both of its angles.
 
-    sin(8x) / (8 sin x) = cos x cos 2x cos 4x, with 2x the phase from one element to the next.
+    Attributes
+    ----------
+    drop_m, cos, sin, aim
+        [C] height of the users above the antenna, mechanical tilt, and sine of the electrical one.
     """
-    c = phase.cos_()
-    four = (c * c).mul_(2).sub_(1).mul_(c).square_()
-    return torch.addcmul(four, four, c)
+
+    drop_m: Tensor
+    cos: Tensor
+    sin: Tensor
+    aim: Tensor
+
+    @classmethod
+    def of(cls, layout: Layout, tilt_deg: Tensor, device: torch.device | str) -> "_Tilted":
+        lean = torch.deg2rad(layout.mechanical_tilt_deg)
+        parts = (UT_HEIGHT_M - layout.height_m, lean.cos(), lean.sin(), torch.deg2rad(tilt_deg).sin())
+        return cls(*(t.to(device, torch.float32) for t in parts))
+
+    def seen(self, ahead: Tensor, d2: Tensor) -> tuple[Tensor, Tensor]:
+        """[P, C] vertical pattern below its peak, and cosine of the azimuth in the antenna's frame."""
+        above = torch.addcmul(self.cos * self.drop_m, ahead, self.sin).mul_((d2 + self.drop_m**2).rsqrt_())
+        vertical = _element(torch.rad2deg(above.asin())).mul_(_column(above.add_(self.aim)))
+        beside2 = (d2 - ahead * ahead).clamp_min_(0.0)
+        turned = ahead * self.cos - self.sin * self.drop_m
+        return vertical, turned * beside2.addcmul_(turned, turned).clamp_min_(1.0).rsqrt_()
 
 
-def _tables(height_m: float, carrier_ghz: float, scenario: Scenario) -> tuple[Tensor, Tensor]:
-    """[steps] each of one kind of cell: linear path gain and what elevation costs, in the middle of every step."""
+def _element(off_deg: Tensor) -> Tensor:
+    """Pattern of an element over one of its angles, below its peak (Table 7.3-1)."""
+    return 10 ** (-0.1 * (12 * (off_deg / BEAMWIDTH_DEG) ** 2).clamp_max(FLOOR_DB))
+
+
+def _column(off: Tensor) -> Tensor:
+    """Array factor of eight elements half a wavelength apart over its peak, 0..1.
+
+    sin(8x) / (8 sin x) = cos x cos 2x cos 4x, with 2x = pi off the phase from one element to the next.
+    """
+    c = (pi * off).cos()
+    return (1 + c) / 2 * (c * (2 * c * c - 1)) ** 2
+
+
+def _by_distance(height_m: float, carrier_ghz: float, scenario: Scenario, tilt_deg: float) -> tuple[Tensor, Tensor]:
+    """[steps] each of one kind of cell: path gain with the peak, and vertical pattern, in the middle of every step."""
     octave = torch.arange(_LOW_OCTAVE, _HIGH_OCTAVE, dtype=torch.float64)[:, None]
     inside = (torch.arange(1 << _STEP_BITS, dtype=torch.float64) + 0.5) / (1 << _STEP_BITS)
     d2 = (2.0**octave * (1 + inside)).ravel()
-    height, carrier = torch.tensor([[height_m], [carrier_ghz]], dtype=torch.float64)
+    height, carrier, tilt = torch.tensor([[height_m], [carrier_ghz], [tilt_deg]], dtype=torch.float64)
     loss = expected_loss_db(d2.sqrt()[:, None], height, carrier, (scenario,))[:, 0]
-    gain = ROWS / 2 * 10 ** ((ELEMENT_GAIN_DBI - loss) / 10)
-    elevation = torch.atan2(UT_HEIGHT_M - height, d2.sqrt())
-    return gain, _AZIMUTH[0] - _OCTAVES_PER_RADIAN2 * elevation**2
+    drop = UT_HEIGHT_M - height
+    above = drop / torch.sqrt(d2 + drop**2)
+    vertical = _element(torch.rad2deg(above.asin())) * _column(above + torch.deg2rad(tilt).sin())
+    return ROWS * 10 ** ((ELEMENT_GAIN_DBI - loss) / 10), vertical

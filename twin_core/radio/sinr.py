@@ -161,7 +161,7 @@ class Links(LinkEnds):
         others, busy = self._disturbed(load)
         quiet = self._efficiency(self.signal / others)
         disturbed = self._efficiency(self.signal / others.add_(self.strongest))
-        return torch.lerp(quiet, disturbed, busy).mul_(self.kbps_per_efficiency[:, None])
+        return quiet.lerp_(disturbed, busy).mul_(self.kbps_per_efficiency[:, None])
 
 
 def uplift_db(environment: Environment, attachment: Attachment) -> Tensor:
