@@ -37,7 +37,7 @@ class PhysicsSettings:
 
     pixels_per_isd: int = 10
     candidates: int = 4
-    interferers: int = 64
+    interferers: int = 96
     noise_figure_db: float = 9.0
     coverage_dbm: float = -122.0
     tolerance: float = 1e-4

@@ -161,6 +161,7 @@ def _goals(measured: dict[str, Measured], figures: Figures, device: str) -> Iter
     for name in (step, full):
         if rate(LARGE, name):
             growth = rate(MIDDLE, name) / rate(LARGE, name)
+            figures[f"growth from 57 to 513 cells: {name}"] = growth
             yield Goal(name=f"growth from 57 to 513 cells: {name}", value=growth, op="<=", goal=12.0)
     error = figures[f"{LARGE} sparsity: SINR error at the 95th percentile, dB"]
     yield Goal(name="SINR error of sparsity at 513 cells, dB", value=float(error), op="<", goal=0.1)

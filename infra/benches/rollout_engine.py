@@ -97,9 +97,7 @@ def sinr_step(case: Case, batch: int, device: str = "cpu", seconds: float = SECO
         loads, powers = cycle([t[0] for t in turns]), cycle([t[1] for t in turns])
         held = sum(t.nbytes for t in turns) + links.signal.nbytes + links.interference.gain.nbytes
         if not find:
-            # Blocks of columns that stay in the cache, as roll-outs are made.
-            size = batch if device != "cpu" else max(16, min(batch, (1 << 17) // max(1, len(links))))
-            return Work(lambda: _in_blocks(links, next(loads), next(powers), size), held)
+            return Work(lambda: links.sinr(next(loads), next(powers)), held)
         configurations = [varied(case, batch, i) for i in range(INPUTS)]
         several = cycle(configurations)
 
@@ -114,13 +112,6 @@ def sinr_step(case: Case, batch: int, device: str = "cpu", seconds: float = SECO
         return Work(step, held)
 
     return measure(plan, prepare, seconds)
-
-
-def _in_blocks(links: object, load: Tensor, power: Tensor, size: int) -> list[Tensor]:
-    return [
-        links.sinr(load[k : k + size], power[k : k + size])  # type: ignore[attr-defined]
-        for k in range(0, len(load), size)
-    ]
 
 
 def _parts(configurations: Sequence[Configuration], load: Tensor) -> list[tuple[Sequence[Configuration], Tensor]]:

@@ -9,13 +9,15 @@ from twin_core.environment import LEAD_DB, Environment, knot_weights
 from twin_core.flow.busy import BusyCurve
 from twin_core.network import Network
 from twin_core.radio.handover import Attachment
-from twin_core.radio.interference import Interference
+from twin_core.radio.interference import TILE, Interference
 from twin_core.radio.link import efficiency
 from twin_core.radio.mcs import LinkAdaptation
 from twin_core.settings import PhysicsSettings
 
 Tensor = torch.Tensor
 
+# Values of one quantity of links that a second-level cache holds beside the others.
+_CACHED = 1 << 17
 # Of many configurations, among so many cells that are the loudest in the first the strongest interferer is sought.
 _LOUDEST = 6
 # Lead beyond which users are where they are whatever handover does.
@@ -118,15 +120,13 @@ class Links(LinkEnds):
         """[N, C] what of a pixel quantity ([N, P]) finds no coverage, at the cell that would serve it."""
         return self.per_cell(per_pixel.T.index_select(0, self.of_pixel) * self.lost)
 
-    def _disturbed(self, load: Tensor) -> tuple[Tensor, Tensor]:
-        """[E, N] noise and interference but for the strongest, and how much of the time the strongest sends."""
-        by_cell = load.T.contiguous()
-        if self.sending is None:
-            return self.interference.at(by_cell).add_(1), by_cell.index_select(0, self.strongest_cell)
-        busy = by_cell.index_select(0, self.strongest_cell)
-        busy.index_copy_(0, self.rivalled, by_cell.gather(0, self.rivals))
-        others = self.interference.at(by_cell.mul_(self.sending))
-        return others.addcmul_(self.strongest, busy, value=-1).clamp_min_(0).add_(1), busy
+    def _blocks(self, columns: int) -> list[tuple[int, int]]:
+        """Ranges of links whose quantities of so many columns stay in a processor's cache."""
+        links = len(self)
+        if self.of_cell.device.type != "cpu" or links * columns <= _CACHED:
+            return [(0, links)]
+        step = max(1, _CACHED // columns // TILE) * TILE
+        return [(k, min(k + step, links)) for k in range(0, links, step)]
 
     def sinr(self, load: Tensor, power: Tensor | None = None) -> Tensor:
         """[E, N] linear mean SINR.
@@ -138,18 +138,19 @@ class Links(LinkEnds):
         power
             [N, C] linear, relative to that for which the links were prepared, attachment held; 1 where not given.
         """
-        sent = load if power is None else load * power
-        if self.sending is None:
-            noise = self.interference.at(sent.T.contiguous()).add_(1)
-            noise.addcmul_(self.strongest, sent.T.index_select(0, self.strongest_cell))
-        else:
-            noise = self.interference.at(sent.T * self.sending).add_(1)
-        if power is None:
-            return self.signal / noise
-        return power.T.index_select(0, self.of_cell).mul_(self.signal).div_(noise)
-
-    def _efficiency(self, sinr: Tensor) -> Tensor:
-        return efficiency(sinr, self.spread_db, self.adaptation)
+        sent = (load if power is None else load * power).T
+        sent = sent.contiguous() if self.sending is None else sent * self.sending
+        louder = None if power is None else power.T.contiguous()
+        parts = []
+        for first, last in self._blocks(load.shape[0]):
+            noise = self.interference.at(sent, first, last).add_(1)
+            if self.sending is None:
+                noise.addcmul_(self.strongest[first:last], sent.index_select(0, self.strongest_cell[first:last]))
+            signal = self.signal[first:last]
+            if louder is not None:
+                signal = louder.index_select(0, self.of_cell[first:last]).mul_(signal)
+            parts.append(signal / noise)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def full_rate_kbps(self, load: Tensor) -> Tensor:
         """[E, N] what a link would deliver with all resource blocks when cells are loaded so ([N, C] in 0..1).
@@ -158,10 +159,27 @@ class Links(LinkEnds):
         many enough to be seen at their mean. Taking the strongest at its mean as well would understate efficiency at
         medium load, since efficiency is convex in interference.
         """
-        others, busy = self._disturbed(load)
-        quiet = self._efficiency(self.signal / others)
-        disturbed = self._efficiency(self.signal / others.add_(self.strongest))
-        return quiet.lerp_(disturbed, busy).mul_(self.kbps_per_efficiency[:, None])
+        by_cell = load.T.contiguous()
+        sent = by_cell if self.sending is None else by_cell * self.sending
+        parts = [self._rate(by_cell, sent, first, last) for first, last in self._blocks(load.shape[0])]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _rate(self, by_cell: Tensor, sent: Tensor, first: int, last: int) -> Tensor:
+        some = slice(first, last)
+        others, strongest = self.interference.at(sent, first, last), self.strongest[some]
+        busy = by_cell.index_select(0, self.strongest_cell[some])
+        if self.sending is not None:
+            low, high = torch.searchsorted(self.rivalled, self.rivalled.new_tensor([first, last])).tolist()
+            busy.index_copy_(0, self.rivalled[low:high] - first, by_cell.gather(0, self.rivals[low:high]))
+            others.addcmul_(strongest, busy, value=-1).clamp_min_(0)
+        others.add_(1)
+        signal = self.signal[some]
+        quiet = self._efficiency(signal / others)
+        disturbed = self._efficiency(signal / others.add_(strongest))
+        return quiet.lerp_(disturbed, busy).mul_(self.kbps_per_efficiency[some, None])
+
+    def _efficiency(self, sinr: Tensor) -> Tensor:
+        return efficiency(sinr, self.spread_db, self.adaptation)
 
 
 def uplift_db(environment: Environment, attachment: Attachment) -> Tensor:
