@@ -19,7 +19,7 @@ def test_a_result_has_the_form_that_every_bench_has() -> None:
         name="x", seconds=1.5, figures={"a": 1.0}, goals=(Goal(name="a", value=1.0, op=">=", goal=2.0),)
     )
     document = result.model_dump(mode="json")
-    assert list(document) == ["name", "commit", "machine", "seconds", "figures", "goals"]
+    assert list(document) == ["name", "commit", "machine", "seconds", "figures", "goals", "sides"]
     assert document["goals"] == [{"name": "a", "value": 1.0, "op": ">=", "goal": 2.0, "met": False}]
     assert document["commit"]
     assert "cores" in document["machine"]
