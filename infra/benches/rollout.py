@@ -13,7 +13,7 @@ import torch
 from infra.benches import rollout_engine as engine
 from infra.benches.base import BenchResult, Goal, Side
 from infra.benches.rollout_drop import drop
-from infra.benches.rollout_measure import CASES, Case, Measured
+from infra.benches.rollout_measure import CASES, Case, Measured, NotRun
 from infra.benches.rollout_peers import Form, bare_torch, crrm_all_users_moved, crrm_power_only, mobile_env
 
 BATCHES = (1, 64, 1024)
@@ -37,6 +37,7 @@ def run(*, quick: bool = False, device: str = "cpu", tell: Callable[[str], None]
     tell
         Is told of each case as it is done.
     """
+    _check(device)
     began = time.monotonic()
     seconds = 0.05 if quick else 0.5
     figures: Figures = {"device": _named(device)}
@@ -52,6 +53,18 @@ def run(*, quick: bool = False, device: str = "cpu", tell: Callable[[str], None]
     goals = () if quick else tuple(_goals(measured, figures, device))
     sides = tuple(_sides(measured, figures))
     return BenchResult(name="rollout", seconds=time.monotonic() - began, figures=figures, goals=goals, sides=sides)
+
+
+def _check(device: str) -> None:
+    """Raise NotRun unless the device is there."""
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as unknown:
+        raise NotRun(f"{device!r} is no device", "name cpu or cuda") from unknown
+    if kind not in ("cpu", "cuda"):
+        raise NotRun(f"the bench does not know how to measure on {kind}", "name cpu or cuda")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise NotRun("torch finds no CUDA device", "run it where there is a GPU, with a CUDA build of torch")
 
 
 def _sides(measured: dict[str, Measured], figures: Figures) -> Iterator[Side]:
