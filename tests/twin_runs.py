@@ -6,8 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
+
 from infra.roles.base import Context, Role, StepHook, run_roles
-from infra.settings import Settings
+from infra.roles.twin import TwinRole
+from infra.settings import Settings, load_settings
 from infra.storage import progress
 from infra.storage.database import Database, connect
 from infra.storage.rows import upsert
@@ -17,9 +20,11 @@ from schemas.base import Event
 from schemas.topics import DLQ, LATE, TWIN_UPDATES, Topic, topic
 from schemas.topology import Topology
 from schemas.twin import EventCounts, TwinUpdate
+from streams.memory import MemoryTransport
+from streams.schema_ids import LocalIds
 from streams.serde import Serde
 from streams.transport import Message, Transport
-from tests.telemetry import NETWORK, topology
+from tests.telemetry import NETWORK, Feeder, period_end, topology
 from twin_core.twin import Twin
 
 
@@ -151,3 +156,18 @@ def check_equals(transport: Transport, serde: Serde, database_url: str, calm: Ca
     assert {e.event_id for e in said[DLQ.name]} == calm.dead
     updates = [e for e in said[TWIN_UPDATES.name] if isinstance(e, TwinUpdate)]
     assert {update.revision: update.state_hash for update in updates} == calm.hashes
+
+
+def followed(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Context:
+    """A network whose twin has seen one period; commands reach its topics in memory and its twin in the database."""
+    transport, serde = MemoryTransport(), Serde(LocalIds())
+    tell_topology(database_url, topology())
+    Feeder(transport, serde).period(1)
+    context = context_for(transport, serde, database_url)
+    with running(TwinRole(context)):
+        wait_for(database_url, period_end(1))
+    monkeypatch.setenv("TWINLOOP_NETWORK_ID", NETWORK)
+    monkeypatch.setenv("TWINLOOP_DATABASE__URL", database_url)
+    monkeypatch.setattr("infra.roles.base.Context.of", lambda _settings: context)
+    load_settings.cache_clear()
+    return context

@@ -10,35 +10,18 @@ from typer.testing import CliRunner, Result
 from infra.cli.models import app
 from infra.model_orders import promote_file
 from infra.roles.base import Context
-from infra.roles.twin import TwinRole
-from infra.settings import load_settings
-from streams.memory import MemoryTransport
-from streams.schema_ids import LocalIds
-from streams.serde import Serde
-from tests.telemetry import NETWORK, Feeder, period_end, topology
-from tests.twin_runs import context_for, running, tell_topology, wait_for
+from tests.twin_runs import followed
 from tests.unit.test_twin_core_models import missing
 from twin_core.learned.models import dump, to_json
 
 pytestmark = pytest.mark.integration
-SERDE = Serde(LocalIds())
 Command = Callable[..., Result]
 
 
 @pytest.fixture
 def context(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Context:
     """A network with one revision; commands reach its topics in memory."""
-    transport = MemoryTransport()
-    tell_topology(database_url, topology())
-    Feeder(transport, SERDE).period(1)
-    context = context_for(transport, SERDE, database_url)
-    with running(TwinRole(context)):
-        wait_for(database_url, period_end(1))
-    monkeypatch.setenv("TWINLOOP_NETWORK_ID", NETWORK)
-    monkeypatch.setenv("TWINLOOP_DATABASE__URL", database_url)
-    monkeypatch.setattr("infra.roles.base.Context.of", lambda _settings: context)
-    load_settings.cache_clear()
-    return context
+    return followed(database_url, monkeypatch)
 
 
 @pytest.fixture

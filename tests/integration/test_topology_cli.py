@@ -8,13 +8,8 @@ import rasterio
 from typer.testing import CliRunner
 
 from infra.cli.topology import app
-from infra.roles.twin import TwinRole
-from infra.settings import load_settings
-from streams.memory import MemoryTransport
-from streams.schema_ids import LocalIds
-from streams.serde import Serde
-from tests.telemetry import CELLS, NETWORK, Feeder, period_end, topology
-from tests.twin_runs import context_for, running, tell_topology, wait_for
+from tests.telemetry import CELLS
+from tests.twin_runs import followed
 from twin_core.exchange.topology_files import read_topology
 
 pytestmark = pytest.mark.integration
@@ -23,16 +18,7 @@ pytestmark = pytest.mark.integration
 def test_a_network_and_its_twin_become_files(
     database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    transport, serde = MemoryTransport(), Serde(LocalIds())
-    tell_topology(database_url, topology())
-    Feeder(transport, serde).period(1)
-    context = context_for(transport, serde, database_url)
-    with running(TwinRole(context)):
-        wait_for(database_url, period_end(1))
-    monkeypatch.setenv("TWINLOOP_NETWORK_ID", NETWORK)
-    monkeypatch.setenv("TWINLOOP_DATABASE__URL", database_url)
-    monkeypatch.setattr("infra.roles.base.Context.of", lambda _settings: context)
-    load_settings.cache_clear()
+    followed(database_url, monkeypatch)
 
     run = CliRunner()
     moved, drawn = tmp_path / "network.geojson", tmp_path / "rsrp.tif"

@@ -6,29 +6,15 @@ import pytest
 from typer.testing import CliRunner
 
 from infra.cli.twin import app
-from infra.roles.twin import TwinRole
-from infra.settings import load_settings
 from schemas.names import short_name
-from streams.memory import MemoryTransport
-from streams.schema_ids import LocalIds
-from streams.serde import Serde
-from tests.telemetry import CELLS, NETWORK, Feeder, period_end, topology
-from tests.twin_runs import context_for, running, tell_topology, wait_for
+from tests.telemetry import CELLS, NETWORK
+from tests.twin_runs import followed
 
 pytestmark = pytest.mark.integration
 
 
 def test_kpis_of_the_twin_are_shown_and_told(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    transport, serde = MemoryTransport(), Serde(LocalIds())
-    tell_topology(database_url, topology())
-    Feeder(transport, serde).period(1)
-    context = context_for(transport, serde, database_url)
-    with running(TwinRole(context)):
-        wait_for(database_url, period_end(1))
-    monkeypatch.setenv("TWINLOOP_NETWORK_ID", NETWORK)
-    monkeypatch.setenv("TWINLOOP_DATABASE__URL", database_url)
-    monkeypatch.setattr("infra.roles.base.Context.of", lambda _settings: context)
-    load_settings.cache_clear()
+    followed(database_url, monkeypatch)
 
     run = CliRunner()
     shown = run.invoke(app, ["kpis", "--at", "1"])
