@@ -12,9 +12,11 @@ from tests.databases import copy_of, migrated_template
 
 
 def pytest_configure() -> None:
-    """Ctrl-C reaches what tests start, also where pytest runs in the background of a shell that has it ignored."""
+    """Ctrl-C and hanging up reach what tests start, also where pytest runs in the background, or under nohup."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
