@@ -17,6 +17,8 @@ demo: $(VENV)/.demo ## Run a live network beside its twin: verify, push, watch, 
 test: lint test-unit ## Lint, types, borders, unit, doctests, contracts, integration and crash tests on real services
 	$(BIN)/pytest -n 2 --dist loadfile -m "(integration or crash) and not full" tests
 
+# Two processes of one thread each: more threads than cores wait for each other.
+test-unit: export OMP_NUM_THREADS = 1
 test-unit: $(VENV)/.dev ## Unit and contract tests and doctests, without services
 	$(BIN)/pytest -q -n 2 --dist loadscope -m "not integration and not crash and not full" --doctest-modules tests/unit tests/contracts schemas streams twin_core processors loops
 
