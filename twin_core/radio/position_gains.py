@@ -4,7 +4,7 @@ The same physics as a network's own map (expected path loss of TR 38.901, column
 without angles, logarithms or powers: directions are dot products, and what depends on one quantity alone is read off a
 table. Path loss and, where an antenna hangs upright, its whole vertical pattern depend on the distance: the exponent
 and the first mantissa bits of its square are the index. The horizontal pattern depends on a cosine. Steps are so fine
-that reading without interpolation is off by no more than 0.02 dB.
+that reading without interpolation is off by less than 0.02 dB for 999 links of 1,000.
 """
 
 from dataclasses import dataclass
