@@ -103,20 +103,17 @@ def _sides(measured: dict[str, Measured], figures: Figures) -> Iterator[Side]:
 
 def _cases(case: Case, device: str, seconds: float, figures: Figures, quick: bool) -> Iterator[Measured]:
     batches = BATCHES[: 2 if quick else None]
-    yield from _in_turns(case, device, seconds, 1 if quick else _TURNS)
+    compared = _in_turns(case, device, seconds, 1 if quick else _TURNS)
+    yield from (one for one, _ in compared)
+    for one, full in compared:
+        _coupling(figures, case, _MIDDLE_BATCH, one, full)
     for batch in batches:
+        yield engine.sinr_step(case, batch, device, seconds, find=True)
         if batch != _MIDDLE_BATCH:
             yield engine.sinr_step(case, batch, device, seconds)
-        yield engine.sinr_step(case, batch, device, seconds, find=True)
-        measured, full = engine.full_step(case, batch, device, seconds)
-        if batch != _MIDDLE_BATCH:
+            measured, full = engine.full_step(case, batch, device, seconds)
             yield measured
-        if full is not None:
-            mean = sum(full.iterations) / len(full.iterations)
-            figures[f"{case} full step, batch {batch}: load iterations"] = mean
-            figures[f"{case} full step, batch {batch}: microseconds an iteration"] = 1e6 / measured.steps_per_s / mean
-            figures[f"{case} full step, batch {batch}: mean load"] = sum(full.loads) / len(full.loads)
-            figures[f"{case} full step, batch {batch}: all loads converged"] = "yes" if full.converged else "no"
+            _coupling(figures, case, batch, measured, full)
     if device == "cpu":
         yield engine.tilt_step(case, seconds)
         yield crrm_all_users_moved(case, seconds)
@@ -129,20 +126,32 @@ def _cases(case: Case, device: str, seconds: float, figures: Figures, quick: boo
         yield bare_torch(case, 1, device, form, seconds)
 
 
-def _in_turns(case: Case, device: str, seconds: float, turns: int) -> list[Measured]:
+def _coupling(figures: Figures, case: Case, batch: int, one: Measured, full: engine.Full | None) -> None:
+    """What the load coupling of a full step took."""
+    if full is None:
+        return
+    mean = sum(full.iterations) / len(full.iterations)
+    figures[f"{case} full step, batch {batch}: load iterations"] = mean
+    figures[f"{case} full step, batch {batch}: microseconds an iteration"] = 1e6 / one.steps_per_s / mean
+    figures[f"{case} full step, batch {batch}: mean load"] = sum(full.loads) / len(full.loads)
+    figures[f"{case} full step, batch {batch}: all loads converged"] = "yes" if full.converged else "no"
+
+
+def _in_turns(case: Case, device: str, seconds: float, turns: int) -> list[tuple[Measured, engine.Full | None]]:
     """What goals compare, each the fastest of several turns: what else the machine does must not decide a ratio."""
     batch = _MIDDLE_BATCH
-    calls: list[Callable[[], Measured]] = [
-        lambda: engine.sinr_step(case, batch, device, seconds),
-        lambda: engine.full_step(case, batch, device, seconds)[0],
-        lambda: engine.from_positions(case, device, seconds),
-        lambda: bare_torch(case, batch, device, "matmul", seconds),
-        lambda: bare_torch(case, batch, device, "matmul_others", seconds),
-    ]
-    if device == "cpu":
-        calls.append(lambda: crrm_power_only(case, seconds))
-    rounds = [[call() for call in calls] for _ in range(turns)]
-    return [max(each, key=lambda one: one.steps_per_s) for each in zip(*rounds, strict=True)]
+
+    def turn() -> Iterator[tuple[Measured, engine.Full | None]]:
+        yield engine.sinr_step(case, batch, device, seconds), None
+        yield engine.full_step(case, batch, device, seconds)
+        yield engine.from_positions(case, device, seconds), None
+        for form in _PRODUCTS:
+            yield bare_torch(case, batch, device, form, seconds), None
+        if device == "cpu":
+            yield crrm_power_only(case, seconds), None
+
+    rounds = [list(turn()) for _ in range(turns)]
+    return [max(each, key=lambda one: one[0].steps_per_s) for each in zip(*rounds, strict=True)]
 
 
 def _enter(figures: Figures, case: Case, one: Measured) -> None:

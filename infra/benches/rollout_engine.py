@@ -20,7 +20,6 @@ from twin_core.network import Network
 from twin_core.physics import Physics
 from twin_core.radio.best_server import best_server_sinr
 from twin_core.radio.coverage import moved_rsrp
-from twin_core.radio.interference import Interference
 from twin_core.radio.position_gains import PositionGains
 from twin_core.settings import TwinSettings
 
@@ -227,7 +226,6 @@ def sparsity_error_db(case: Case, percentile: float = 95.0) -> float:
         ).links
         for reach in (SETTINGS.physics.interferers, case.cells)
     )  # fmt: skip
-    assert isinstance(dense.interference, Interference)
     load = 0.1 + 0.8 * torch.rand(64, case.cells, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     error = 10 * (links.sinr(load) / dense.sinr(load)).log10().abs()
     return float(np.percentile(error.numpy(), percentile))
