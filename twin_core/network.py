@@ -6,14 +6,14 @@ from functools import cached_property, lru_cache
 import numpy as np
 import torch
 
-from schemas.names import managed_element_of
+from schemas.names import managed_element_of, short_name
 from schemas.topology import Topology
 from twin_core.exceptions import EmptyNetwork, InvalidSurvey, UnknownObject
 from twin_core.grid import Grid, Places
-from twin_core.radio.antenna import Directions, Panels, directions, gain_dbi
+from twin_core.radio.antenna import Directions, directions, gain_dbi
 from twin_core.radio.layout import Layout
 from twin_core.radio.overhead import Overhead
-from twin_core.radio.path_loss import expected_loss_db, scenario_of
+from twin_core.radio.path_loss import expected_loss_db
 
 MAX_NEIGHBOURS = 8
 # Two cells share a border where the second is within so much of the first.
@@ -21,7 +21,7 @@ _BORDER_DB = 6.0
 # Down-tilt of an antenna about which nothing is known (assumption: common for 25 m masts at 500 m).
 DEFAULT_TILT_DEG = 6.0
 # What cells send besides data: no lever, and what a network does otherwise goes into fitted capacity.
-_OVERHEAD = Overhead()
+OVERHEAD = Overhead()
 # Where an attribute stands in a configuration's tensor: at a cell, or at a serving cell and a neighbour.
 Place = int | tuple[int, int]
 
@@ -135,6 +135,11 @@ class Network:
                 f"the first is {self.cells[0]}"
             ) from None
 
+    def cell_named(self, name: str) -> int:
+        """Position of a cell that a person names, by its DN or in short (gnb7-3); raises as `cell_index` does."""
+        short = {short_name(cell): i for i, cell in enumerate(self.cells)}
+        return short[name] if name in short else self.cell_index(name)
+
     def _column(self, name: str) -> torch.Tensor:
         return torch.tensor([float(getattr(c, name)) for c in self.topology.cells], dtype=torch.float64)
 
@@ -156,7 +161,7 @@ class Network:
     @cached_property
     def kbps_per_efficiency(self) -> torch.Tensor:
         """[C] what the whole carrier delivers per bit/s/Hz of spectral efficiency, kbit/s."""
-        return self.prbs * 12 * self.scs_khz * _OVERHEAD.data_share(self.prbs, self.scs_khz)
+        return self.prbs * 12 * self.scs_khz * OVERHEAD.data_share(self.prbs, self.scs_khz)
 
     @cached_property
     def subcarriers_db(self) -> torch.Tensor:
@@ -180,12 +185,6 @@ class Network:
         return Layout.of(self.topology)
 
     @cached_property
-    def panels(self) -> Panels:
-        """[C] how the antennas are built."""
-        cells = self.topology.cells
-        return Panels.of([c.panel_rows for c in cells], [c.panel_columns for c in cells])
-
-    @cached_property
     def offsets_m(self) -> tuple[torch.Tensor, torch.Tensor]:
         """[P, C] from antenna to pixel, east and north."""
         return self.layout.offsets_m(self.seen_from.x_m, self.seen_from.y_m)
@@ -194,8 +193,8 @@ class Network:
     def loss_db(self) -> torch.Tensor:
         """[P, C] path loss before any telemetry: that of a survey where there is one, else expected by TR 38.901."""
         dx, dy = self.offsets_m
-        scenarios = tuple(c.scenario or scenario_of(c.height_m) for c in self.topology.cells)
-        expected = expected_loss_db(torch.hypot(dx, dy), self.layout.height_m, self.layout.carrier_ghz, scenarios)
+        masts = self.layout
+        expected = expected_loss_db(torch.hypot(dx, dy), masts.height_m, masts.carrier_ghz, masts.scenarios)
         return expected if self.survey_db is None else torch.where(self.survey_db.isnan(), expected, self.survey_db)
 
     @cached_property
@@ -236,7 +235,7 @@ class Network:
         """[C, C] pixels in which one cell is the strongest and the other within 6 dB, both ways summed."""
         n = len(self.cells)
         tilt = torch.full((n,), DEFAULT_TILT_DEG, dtype=torch.float64)
-        gain = gain_dbi(self.seen, tilt, torch.zeros_like(tilt), self.panels)
+        gain = gain_dbi(self.seen, tilt, torch.zeros_like(tilt), self.layout.panels)
         rsrp = self.rated_dbm - self.subcarriers_db + gain - self.loss_db
         best = rsrp.max(dim=1, keepdim=True)
         near = (rsrp > best.values - _BORDER_DB).to(torch.float64)

@@ -87,12 +87,10 @@ def kpis(
     from infra.replaying import twin_at
     from infra.roles.base import Context
     from infra.settings import load_settings
-    from schemas.names import short_name
     from twin_core.reporting.report import report
 
     twin = twin_at(Context.of(load_settings()), moment(when)).twin
-    names = {short_name(dn): dn for dn in twin.network.cells}
-    cells = [twin.network.cell_index(names.get(name, name)) for name in cell or ()]
+    cells = [twin.network.cell_named(name) for name in cell or ()]
     found = report(twin, ahead=ahead)
     if as_json:
         where = {"network_id": twin.network.topology.network_id, "revision": twin.revision, "ahead": ahead}

@@ -50,7 +50,7 @@ def test_without_an_edge_every_site_is_like_every_other() -> None:
     assert torch.allclose(distances, distances[:1].expand_as(distances), atol=1e-6)
     network = Network.of(hexagonal(sites=7, wraparound=True), pixels_per_isd=40)
     zero = torch.zeros(21, dtype=torch.float64)
-    gain = gain_dbi(network.seen, zero + 6, zero, network.panels)
+    gain = gain_dbi(network.seen, zero + 6, zero, network.layout.panels)
     areas = torch.bincount((gain - network.loss_db).argmax(dim=1), minlength=21).double()
     assert float(areas.max() / areas.min()) < 1.1
 

@@ -104,8 +104,7 @@ def _values(network: Network, trajectory: Trajectory, kpi: str, cell: str | None
     m = known.index(kpi)
     if cell is None:
         return trajectory.network[:, :, m]
-    by_short = {short_name(name): i for i, name in enumerate(network.cells)}
-    return trajectory.kpis[:, :, m, by_short[cell] if cell in by_short else network.cell_index(cell)]
+    return trajectory.kpis[:, :, m, network.cell_named(cell)]
 
 
 def draw_fan(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 # An origin is a choice, so that a short number does: a tenth of a metre.
 _ORIGIN_DECIMALS = 6
+DECIMALS = 9  # of degrees that are written: a tenth of a millimetre
 
 
 class Projection:

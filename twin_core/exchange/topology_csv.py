@@ -24,9 +24,7 @@ from twin_core.exchange.cells import (
     topology_of,
 )
 from twin_core.exchange.files import refuse
-from twin_core.exchange.projection import Projection
-
-_DECIMALS = 9  # of degrees: a tenth of a millimetre
+from twin_core.exchange.projection import DECIMALS, Projection
 
 
 def read_csv(
@@ -123,7 +121,7 @@ def write_csv(topology: Topology) -> str:
     table.writerow((NAME, *places, *OTHERS))
     x, y = [c.x_m for c in topology.cells], [c.y_m for c in topology.cells]
     if topology.origin is not None:
-        x, y = ([round(float(d), _DECIMALS) for d in axis] for axis in Projection(topology.origin).to_degrees(x, y))
+        x, y = ([round(float(d), DECIMALS) for d in axis] for axis in Projection(topology.origin).to_degrees(x, y))
     for cell, first, second in zip(topology.cells, x, y, strict=True):
         others = (getattr(cell, name) for name in OTHERS)
         table.writerow((cell.cell, first, second, *("" if value is None else value for value in others)))

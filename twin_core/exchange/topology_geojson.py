@@ -12,10 +12,9 @@ from typing import Any
 from schemas.topology import NetworkSlice, Origin, Topology
 from twin_core.exceptions import InvalidFile
 from twin_core.exchange.cells import DEGREES, METRES, NAME, OTHERS, Draft, check_names, draft, topology_of
-from twin_core.exchange.projection import Projection
+from twin_core.exchange.projection import DECIMALS, Projection
 
 _MEMBER = "twinloop"
-_DECIMALS = 9  # of degrees: a tenth of a millimetre
 # How the crs member of GeoJSON before RFC 7946 spells the only system that the RFC knows.
 _CRS84 = ("CRS84", "4326")
 
@@ -86,7 +85,7 @@ def write_geojson(topology: Topology) -> str:
             "type": "Feature",
             "geometry": {
                 "type": "Point",
-                "coordinates": [round(float(longitude), _DECIMALS), round(float(latitude), _DECIMALS)],
+                "coordinates": [round(float(longitude), DECIMALS), round(float(latitude), DECIMALS)],
             },
             "properties": {name: value for name in (NAME, *OTHERS) if (value := getattr(cell, name)) is not None},
         }

@@ -224,6 +224,14 @@ class SliceState:
         add("delay", (measured[DELAY] * free / _PRIOR_DELAY).log(), trust)
         return replace(self, **now)
 
+    def wanted(self, load: Tensor, unserved: Tensor) -> Tensor:
+        """[..., C, K] airtime that slices want of cells with such load and unserved ratio ([..., C], 0..1 each).
+
+        A full cell wants more than it has: by what it leaves unserved.
+        """
+        whole = load / (1 - torch.where(load > _FULL, unserved, 0.0)).clamp_min(0.05)
+        return whole[..., None] * self.share.to(load)
+
     def extend(
         self, cells: Tensor, network: Tensor, ratios: Ratios, fitted: Ratios, blocks: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -240,10 +248,9 @@ class SliceState:
         """
         if not self._slices:
             return cells, network
-        share, volume, speed, delay = (t.to(cells) for t in (self.share, self.volume, self.speed, self.delay))
+        volume, speed, delay = (t.to(cells) for t in (self.volume, self.speed, self.delay))
         load, users, unserved = cells[..., 0, :] / 100, cells[..., 3, :], cells[..., 5, :]
-        # A full cell wants more than it has: by what it leaves unserved.
-        wanted = (load / (1 - torch.where(load > _FULL, unserved, 0.0)).clamp_min(0.05))[..., None] * share
+        wanted = self.wanted(load, unserved)
         now = airtime(wanted, ratios.to(cells))
         free = now.free(users)
         own_speed = (cells[..., 1, :] / free_share(load, users))[..., None] * speed * free

@@ -23,7 +23,7 @@ def rsrp_dbm(network: Network, configuration: Configuration, correction_db: torc
         [P, C] dBm.
     """
     c = configuration
-    gain = gain_dbi(network.seen, c.tilt_deg, c.azimuth_deg, network.panels, c.shape)
+    gain = gain_dbi(network.seen, c.tilt_deg, c.azimuth_deg, network.layout.panels, c.shape)
     return configuration.tx_power_dbm - network.subcarriers_db + gain - network.loss_db + correction_db
 
 
@@ -46,7 +46,7 @@ def moved_rsrp(network: Network, rsrp: torch.Tensor, before: Configuration, afte
         return rsrp
     out = rsrp + louder
     if bool(turned.any()):
-        seen, panels = network.seen.of(turned), network.panels.of_cells(turned)
+        seen, panels = network.seen.of(turned), network.layout.panels.of_cells(turned)
         old, new = (
             gain_dbi(seen, c.tilt_deg[turned], c.azimuth_deg[turned], panels, c.shape[turned]) for c in (before, after)
         )

@@ -5,7 +5,7 @@ leaves to chance (clauses 7.2, 7.4), so that populations of users have the sprea
 calibration against 3GPP's own results, for synthetic networks, for studies.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,10 +14,10 @@ from schemas.topology import CellSite, Topology
 from twin_core.exceptions import InvalidSettings
 from twin_core.grid import Grid
 from twin_core.radio import penetration
-from twin_core.radio.antenna import Panels, directions, gain_dbi
+from twin_core.radio.antenna import directions, gain_dbi
 from twin_core.radio.layout import Layout
-from twin_core.radio.path_loss import MODELS, UT_HEIGHT_M, Scenario, rma_breakpoint_m, scenario_of, uma_environment_m
-from twin_core.radio.shadowing import maps
+from twin_core.radio.path_loss import MODELS, UT_HEIGHT_M, Scenario, rma_breakpoint_m, uma_environment_m
+from twin_core.radio.shadowing import shadowing_db
 
 Tensor = torch.Tensor
 
@@ -90,9 +90,9 @@ class Drop:
     gain_db: Tensor
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class _Dice:
-    random: torch.Generator = field(default_factory=torch.Generator)
+    random: torch.Generator
 
     def uniform(self, *shape: int) -> Tensor:
         return torch.rand(*shape, generator=self.random, dtype=torch.float64)
@@ -137,7 +137,7 @@ def drop(
     if users < 1:
         raise InvalidSettings(f"{users} users is nothing to draw; ask for at least 1")
     how, dice, layout = settings or DropSettings(), _Dice(torch.Generator().manual_seed(seed)), Layout.of(topology)
-    names = tuple(c.scenario or scenario_of(c.height_m) for c in topology.cells)
+    names = layout.scenarios
     indoor = dice.uniform(users) < how.indoor_share
     low, high = how.floors
     floors = low + dice.whole(high - low + 1, users)
@@ -148,12 +148,11 @@ def drop(
     nearest = how.nearest_m if how.nearest_m is not None else (10.0 if set(names) == {"UMi"} else 35.0)
     x, y = _places(topology, layout, nearest + depth, how.pixels_per_isd, dice)
     dx, dy = layout.offsets_m(x, y)
-    sight, loss = _loss(layout, names, (x, y), torch.hypot(dx, dy), height, indoor, depth, dice)
+    sight, loss = _loss(layout, (x, y), torch.hypot(dx, dy), height, indoor, depth, dice)
     wall = _walls(topology.cells, indoor, how, dice)
     seen = directions(dx, dy, layout.height_m, layout.azimuth_deg, layout.mechanical_tilt_deg, height[:, None])
     tilt = torch.as_tensor(tilt_deg, dtype=torch.float64).expand(len(names))
-    panels = Panels.of([c.panel_rows for c in topology.cells], [c.panel_columns for c in topology.cells])
-    antenna = gain_dbi(seen, tilt, torch.zeros(len(names), dtype=torch.float64), panels, filled=False)
+    antenna = gain_dbi(seen, tilt, torch.zeros(len(names), dtype=torch.float64), layout.panels, filled=False)
     inside = penetration.inside_db(depth)[:, None]
     return Drop(x, y, height, indoor, sight, antenna - loss - wall - inside)
 
@@ -182,7 +181,6 @@ def _places(
 
 def _loss(
     layout: Layout,
-    names: tuple[Scenario, ...],
     places: tuple[Tensor, Tensor],
     d2d: Tensor,
     height: Tensor,
@@ -192,23 +190,27 @@ def _loss(
 ) -> tuple[Tensor, Tensor]:
     """[P, C] whether a link is in sight outdoors, and its path loss with shadowing, dB."""
     sight, out = torch.empty_like(d2d, dtype=torch.bool), torch.empty_like(d2d)
-    sites = layout.sites
+    sites, names, one = layout.sites, layout.scenarios, torch.ones((), dtype=torch.float64)
     for name in sorted(set(names)):
         model, own = MODELS[name], torch.tensor([n == name for n in names])
+
+        def correlated(length_m: float, own: Tensor = own) -> Tensor:
+            return shadowing_db(*places, layout.site_of_cell, one, length_m, dice.random)[:, own]
+
         at, d, h, fc, ut = layout.site_of_cell[own], d2d[:, own], layout.height_m[own], layout.carrier_ghz[own], height
-        chance = torch.special.ndtr(maps(*places, sites, _SIGHT_M[name], dice.random))[:, at]
+        chance = torch.special.ndtr(correlated(_SIGHT_M[name]))
         seen = chance < model.los_probability((d - depth[:, None]).clamp_min(0), ut[:, None])
         link: list[Tensor] = [d, h, fc, ut[:, None]]
         if name == "UMa":
-            one, two = dice.uniform(len(ut), sites)[:, at], dice.uniform(len(ut), sites)[:, at]
-            link.append(uma_environment_m(d, ut[:, None], one, two))
+            whether, which = dice.uniform(len(ut), sites)[:, at], dice.uniform(len(ut), sites)[:, at]
+            link.append(uma_environment_m(d, ut[:, None], whether, which))
         loss = torch.where(seen, model.los_db(*link), model.nlos_db(*link))
         near, far, blocked = model.shadow_db
         beyond = d > rma_breakpoint_m(h, fc, ut[:, None])
-        in_sight = torch.where(beyond, far, near) * maps(*places, sites, model.shadow_m[0], dice.random)[:, at]
-        out_of_sight = blocked * maps(*places, sites, model.shadow_m[1], dice.random)[:, at]
+        in_sight = torch.where(beyond, far, near) * correlated(model.shadow_m[0])
+        out_of_sight = blocked * correlated(model.shadow_m[1])
         spread, length = _O2I_SHADOW[name]
-        inside = spread * maps(*places, sites, length, dice.random)[:, at]
+        inside = spread * correlated(length)
         sight[:, own] = seen
         out[:, own] = loss + torch.where(indoor[:, None], inside, torch.where(seen, in_sight, out_of_sight))
     return sight, out

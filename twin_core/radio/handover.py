@@ -60,14 +60,14 @@ class Attachment:
 
 
 def boundary_shift_db(cio_db: torch.Tensor) -> torch.Tensor:
-    """[C, C] by how much the boundary between a serving cell (row) and a neighbour (column) moves towards the former.
+    """[..., C, C] by how much the boundary between a serving cell (row) and a neighbour (column) moves to the former.
 
     Examples
     --------
     >>> boundary_shift_db(torch.tensor([[0.0, 4.0], [0.0, 0.0]])).tolist()
     [[0.0, 2.0], [-2.0, 0.0]]
     """
-    return (cio_db - cio_db.T) / 2
+    return (cio_db - cio_db.mT) / 2
 
 
 def contenders(
@@ -99,7 +99,9 @@ def contenders(
 
 
 def lead_db(margins: torch.Tensor) -> torch.Tensor:
-    """[N, K] by how much each contender is ahead of the best other one; inf where there is no other.
+    """[N, K, ...] by how much each contender is ahead of the best other one.
+
+    It is inf where there is no other, and -inf of what is off the air.
 
     Examples
     --------
@@ -110,7 +112,7 @@ def lead_db(margins: torch.Tensor) -> torch.Tensor:
         return torch.full_like(margins, torch.inf)
     best = margins.topk(2, dim=1).values
     rival = torch.where(margins == best[:, :1], best[:, 1:], best[:, :1])
-    return margins - rival
+    return torch.where(margins.isfinite(), margins - rival, -torch.inf)
 
 
 def attach_many(
@@ -142,7 +144,7 @@ def attach_many(
     dtype
         Of the shares.
     """
-    shift = None if cio_db is None else (cio_db - cio_db.transpose(1, 2)) / 2
+    shift = None if cio_db is None else boundary_shift_db(cio_db)
     window = -math.log(_SMALLEST_SHARE) * softness_db + (0.0 if shift is None else 2 * float(shift.abs().max()))
     level = rsrp.to(dtype)
     power = power_db.to(dtype)
@@ -181,8 +183,8 @@ def attach_many(
         lead, usual = (
             torch.cat([led[lone, 0], led[contested][kept]])[order]
             for led in (
-                _lead_over_others(everywhere),
-                _lead_over_others(torch.where(everywhere.isfinite(), everywhere + away, -torch.inf)),
+                lead_db(everywhere),
+                lead_db(torch.where(everywhere.isfinite(), everywhere + away, -torch.inf)),
             )
         )
     return Attachment(pixel[order], cell[order], share[order], covered, lead, usual)
@@ -199,15 +201,6 @@ def _shares(margin: torch.Tensor, softness_db: float, candidates: int) -> torch.
     share = torch.softmax(margin / softness_db, dim=1).nan_to_num_(0.0)
     share.mul_(share >= _SMALLEST_SHARE)
     return share.div_(share.sum(dim=1, keepdim=True).clamp_min_(1e-30))
-
-
-def _lead_over_others(margins: torch.Tensor) -> torch.Tensor:
-    """[P, K, N] by how much each contender is ahead of the best other one; -inf of what is off the air."""
-    if margins.shape[1] == 1:
-        return torch.full_like(margins, torch.inf)
-    best = margins.topk(2, dim=1).values
-    rival = torch.where(margins == best[:, :1], best[:, 1:], best[:, :1])
-    return torch.where(margins.isfinite(), margins - rival, -torch.inf)
 
 
 def attach(

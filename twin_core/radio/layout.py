@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from schemas.topology import Topology
+from twin_core.radio.antenna import Panels
+from twin_core.radio.path_loss import Scenario, scenario_of
 
 Tensor = torch.Tensor
 
@@ -25,6 +27,10 @@ class Layout:
         [C] index of the mast; cells at one place share it.
     images_m
         [W, 2] translations at which the network repeats; the first is none.
+    scenarios
+        [C] propagation of each cell; by the height of its antenna where the topology does not say.
+    panels
+        [C] how the antennas are built.
     """
 
     x_m: Tensor
@@ -35,6 +41,8 @@ class Layout:
     carrier_ghz: Tensor
     site_of_cell: Tensor
     images_m: Tensor
+    scenarios: tuple[Scenario, ...]
+    panels: Panels
 
     @classmethod
     def of(cls, topology: Topology) -> "Layout":
@@ -64,6 +72,8 @@ class Layout:
             carrier_ghz=column("carrier_ghz"),
             site_of_cell=site,
             images_m=images,
+            scenarios=tuple(c.scenario or scenario_of(c.height_m) for c in topology.cells),
+            panels=Panels.of([c.panel_rows for c in topology.cells], [c.panel_columns for c in topology.cells]),
         )
 
     @property

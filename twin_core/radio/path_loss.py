@@ -219,6 +219,19 @@ def scenario_of(height_m: float) -> Scenario:
     return "UMa" if height_m >= UMA_FROM_HEIGHT_M else "UMi"
 
 
+def losses_db(
+    d2d_m: Tensor, height_m: Tensor, fc_ghz: Tensor, scenarios: tuple[Scenario, ...]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss in sight and out of sight, dB, and the probability of sight, [P, C] each; arguments as below."""
+    in_sight, blocked, chance = (torch.empty_like(d2d_m) for _ in range(3))
+    for name in sorted(set(scenarios)):
+        model, own = MODELS[name], torch.tensor([n == name for n in scenarios])
+        link = d2d_m[:, own], height_m[own], fc_ghz[own]
+        in_sight[:, own], blocked[:, own] = model.los_db(*link), model.nlos_db(*link)
+        chance[:, own] = model.los_probability(link[0])
+    return in_sight, blocked, chance
+
+
 def expected_loss_db(
     d2d_m: Tensor, height_m: Tensor, fc_ghz: Tensor, scenarios: tuple[Scenario, ...] | None = None
 ) -> Tensor:
@@ -234,10 +247,5 @@ def expected_loss_db(
         [C] of each cell; by the height of its antenna where not given.
     """
     names = scenarios or tuple(scenario_of(h) for h in height_m.tolist())
-    out = torch.empty_like(d2d_m)
-    for name in sorted(set(names)):
-        model, own = MODELS[name], torch.tensor([n == name for n in names])
-        d, h, fc = d2d_m[:, own], height_m[own], fc_ghz[own]
-        p = model.los_probability(d)
-        out[:, own] = p * model.los_db(d, h, fc) + (1 - p) * model.nlos_db(d, h, fc)
-    return out
+    in_sight, blocked, chance = losses_db(d2d_m, height_m, fc_ghz, names)
+    return chance * in_sight + (1 - chance) * blocked

@@ -16,7 +16,7 @@ from schemas.topology import Topology
 from twin_core.exceptions import InvalidSettings
 from twin_core.radio.antenna import BEAMWIDTH_DEG, ELEMENT_GAIN_DBI, FLOOR_DB, ROWS
 from twin_core.radio.layout import Layout
-from twin_core.radio.path_loss import UT_HEIGHT_M, Scenario, expected_loss_db, scenario_of
+from twin_core.radio.path_loss import UT_HEIGHT_M, Scenario, expected_loss_db
 
 Tensor = torch.Tensor
 
@@ -77,8 +77,8 @@ class PositionGains:
         ahead, right = torch.stack([look.sin(), look.cos()]), torch.stack([look.cos(), -look.sin()])
         shift = -torch.cat([c[0] * layout.x_m + c[1] * layout.y_m for c in (ahead, right)])
         kinds = [
-            (c.height_m, c.carrier_ghz, c.scenario or scenario_of(c.height_m), tilt)
-            for c, tilt in zip(topology.cells, tilt_deg.tolist(), strict=True)
+            (c.height_m, c.carrier_ghz, scenario, tilt)
+            for c, scenario, tilt in zip(topology.cells, layout.scenarios, tilt_deg.tolist(), strict=True)
         ]
         distinct = sorted(set(kinds))
         tables = [_by_distance(*kind) for kind in distinct]

@@ -138,8 +138,7 @@ class Links(LinkEnds):
         power
             [N, C] linear, relative to that for which the links were prepared, attachment held; 1 where not given.
         """
-        sent = (load if power is None else load * power).T
-        sent = sent.contiguous() if self.sending is None else sent * self.sending
+        _, sent = self._sent(load if power is None else load * power)
         louder = None if power is None else power.T.contiguous()
         parts = []
         for first, last in self._blocks(load.shape[0]):
@@ -159,24 +158,41 @@ class Links(LinkEnds):
         many enough to be seen at their mean. Taking the strongest at its mean as well would understate efficiency at
         medium load, since efficiency is convex in interference.
         """
-        by_cell = load.T.contiguous()
-        sent = by_cell if self.sending is None else by_cell * self.sending
-        parts = [self._rate(by_cell, sent, first, last) for first, last in self._blocks(load.shape[0])]
+        by_cell, sent = self._sent(load)
+        parts = []
+        for first, last in self._blocks(load.shape[0]):
+            some = slice(first, last)
+            others, busy = self._without_strongest(by_cell, sent, first, last)
+            signal = self.signal[some]
+            quiet = self._efficiency(signal / others)
+            disturbed = self._efficiency(signal / others.add_(self.strongest[some]))
+            parts.append(quiet.lerp_(disturbed, busy).mul_(self.kbps_per_efficiency[some, None]))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _rate(self, by_cell: Tensor, sent: Tensor, first: int, last: int) -> Tensor:
+    def without_strongest(self, load: Tensor) -> tuple[Tensor, Tensor]:
+        """[E, N] noise and interference but for the strongest, and how much of the time the strongest sends.
+
+        Parameters
+        ----------
+        load
+            [N, C] in 0..1.
+        """
+        return self._without_strongest(*self._sent(load), 0, len(self))
+
+    def _sent(self, load: Tensor) -> tuple[Tensor, Tensor]:
+        """[C, N] loads, and what cells send at them."""
+        by_cell = load.T.contiguous()
+        return by_cell, by_cell if self.sending is None else by_cell * self.sending
+
+    def _without_strongest(self, by_cell: Tensor, sent: Tensor, first: int, last: int) -> tuple[Tensor, Tensor]:
         some = slice(first, last)
-        others, strongest = self.interference.at(sent, first, last), self.strongest[some]
+        others = self.interference.at(sent, first, last)
         busy = by_cell.index_select(0, self.strongest_cell[some])
         if self.sending is not None:
             low, high = torch.searchsorted(self.rivalled, self.rivalled.new_tensor([first, last])).tolist()
             busy.index_copy_(0, self.rivalled[low:high] - first, by_cell.gather(0, self.rivals[low:high]))
-            others.addcmul_(strongest, busy, value=-1).clamp_min_(0)
-        others.add_(1)
-        signal = self.signal[some]
-        quiet = self._efficiency(signal / others)
-        disturbed = self._efficiency(signal / others.add_(strongest))
-        return quiet.lerp_(disturbed, busy).mul_(self.kbps_per_efficiency[some, None])
+            others.addcmul_(self.strongest[some], busy, value=-1).clamp_min_(0)
+        return others.add_(1), busy
 
     def _efficiency(self, sinr: Tensor) -> Tensor:
         return efficiency(sinr, self.spread_db, self.adaptation)

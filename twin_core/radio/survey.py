@@ -18,7 +18,7 @@ from twin_core.exceptions import InvalidSurvey
 from twin_core.exchange.libraries import needed_for
 from twin_core.network import Network
 from twin_core.radio.buildings import Buildings
-from twin_core.radio.path_loss import MODELS, UT_HEIGHT_M, scenario_of
+from twin_core.radio.path_loss import UT_HEIGHT_M, losses_db
 from twin_core.radio.sight import loss_db, sight_past
 
 Tensor = torch.Tensor
@@ -97,13 +97,8 @@ def survey_of(network: Network, buildings: Buildings, places_per_side: int = 2) 
         )
     sight = sight_past(buildings, antennas, places, layout.carrier_ghz)
     d2d = torch.hypot(*layout.offsets_m(places[:, 0], places[:, 1]))
-    names = tuple(c.scenario or scenario_of(c.height_m) for c in network.topology.cells)
-    los, nlos = torch.empty_like(d2d), torch.empty_like(d2d)
-    for name in sorted(set(names)):
-        own = torch.tensor([n == name for n in names])
-        link = d2d[:, own], layout.height_m[own], layout.carrier_ghz[own]
-        los[:, own], nlos[:, own] = MODELS[name].los_db(*link), MODELS[name].nlos_db(*link)
-    loss = loss_db(sight, los, nlos).reshape(-1, count, len(names)).mean(dim=1)
+    los, nlos, _ = losses_db(d2d, layout.height_m, layout.carrier_ghz, layout.scenarios)
+    loss = loss_db(sight, los, nlos).reshape(-1, count, len(network.cells)).mean(dim=1)
     loss = torch.where(torch.from_numpy(known), loss, torch.nan)
     return Survey(loss, tuple(c for c, under in zip(network.cells, sight.antenna_indoor, strict=True) if under))
 

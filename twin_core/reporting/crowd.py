@@ -84,11 +84,8 @@ class Crowd:
         groups = replace(links, signal=links.signal * apart, spread_db=0.0)
         rate = groups.full_rate_kbps(load.expand(len(_REACH), cells)).double()
 
-        busy = load[0][links.strongest_cell, None].double()
+        others, busy = (quantity.double() for quantity in links.without_strongest(load))
         strongest, signal = links.strongest.double(), groups.signal.double()
-        # Interference and noise without the strongest, from the mean with it; noise alone is 1.
-        others = (links.signal / links.sinr(load)).double() - strongest * busy
-        others = others.clamp_min(1)
 
         covered = links.per_cell(links.on_links(users.reshape(1, -1)))
         share = physics.cells.throughput_gain * links.busy.at(load) * free_share(load, covered)

@@ -16,9 +16,10 @@ from twin_core.flow.mobility import Flows, handover_flows, mobility_kpis
 from twin_core.flow.slices import airtime
 from twin_core.grid import Grid
 from twin_core.kpis import POWER, PRB, THROUGHPUT, UNSERVED, USERS, VOLUME, kpis_of
+from twin_core.network import OVERHEAD
 from twin_core.physics import Physics
 from twin_core.radio.mcs import LinkAdaptation
-from twin_core.radio.overhead import Overhead, sending_share
+from twin_core.radio.overhead import sending_share
 from twin_core.reporting.catalogue import (
     BY_CELL,
     BY_SLICE,
@@ -35,10 +36,7 @@ from twin_core.worlds import Ground
 
 Tensor = torch.Tensor
 
-_OVERHEAD = Overhead()
 _J_PER_KWH = 3.6e6
-# Beyond this load a cell counts as full, and wants more than it has (as in `twin_core.flow.slices`).
-_FULL = 0.95
 _TINY = 1e-12
 
 
@@ -245,7 +243,7 @@ class _Maker:
     def _carrier(self) -> dict[str, Tensor]:
         """Power on air, 0.1 dBm, and transport blocks."""
         network, load = self.twin.network, self.loads.load[0, 0].double()
-        idle = _OVERHEAD.idle_share(network.prbs, network.scs_khz)
+        idle = OVERHEAD.idle_share(network.prbs, network.scs_khz)
         most = torch.where(self.physics.on_air, 10 * self.configuration.tx_power_dbm, torch.nan)
         link = self.physics.links.adaptation or LinkAdaptation()
         # kbit/s per bit/s/Hz are resource elements a millisecond.
@@ -310,9 +308,8 @@ class _Maker:
 
     def _parts_of_time(self) -> Tensor:
         """[C, K] parts of the resource blocks used, as slices share a cell's time."""
-        load, unserved = self.by_cell[PRB] / 100, self.by_cell[UNSERVED]
-        wanted = load / (1 - torch.where(load > _FULL, unserved, 0.0)).clamp_min(0.05)
-        given = airtime(wanted[:, None] * self.twin.slices.share, self.configuration.ratios).given
+        wanted = self.twin.slices.wanted(self.by_cell[PRB] / 100, self.by_cell[UNSERVED])
+        given = airtime(wanted, self.configuration.ratios).given
         return given / given.sum(dim=1, keepdim=True).clamp_min(_TINY)
 
     def _whole(self, cells: dict[str, Tensor]) -> dict[str, float]:
